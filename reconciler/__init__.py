@@ -1,0 +1,1 @@
+"""Decide what recipients should read, and write it."""

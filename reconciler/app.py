@@ -1,0 +1,118 @@
+"""The daemon: everything wired up once, in one task group, until a signal."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+
+from reconciler import log
+from reconciler.controller import Controller
+from reconciler.deliver.hosts import HostsFiles
+from reconciler.settings import Settings
+from watchers.hostsfiles import HostsWatch
+from watchers.mirror import Mirror
+from watchers.observer import Observer
+
+STANDBY_PAUSE = 0.25
+"""Seconds between two looks whether the other relinkd is gone."""
+HEALTH_SOCKET = "health.sock"
+
+
+class CannotRunError(Exception):
+    """The daemon cannot do its work here; the text says what to mend."""
+
+
+def open_files(settings: Settings) -> HostsFiles:
+    """Open the engine's containers directory.
+
+    Raises:
+        CannotRunError: it is not there, or may not be entered.
+    """
+    try:
+        return HostsFiles(Path(settings.containers_dir))
+    except OSError as error:
+        raise CannotRunError(
+            f"{settings.containers_dir}: {error.strerror}. This must be the engine's containers "
+            "directory (`containers` below what `docker info` calls Docker Root Dir), mounted "
+            "writable where relinkd runs; say where with --containers-dir"
+        ) from error
+
+
+def run(settings: Settings) -> None:
+    """Run the daemon until SIGTERM or SIGINT.
+
+    Raises:
+        CannotRunError: the containers directory cannot be used.
+    """
+    with open_files(settings) as files:
+        anyio.run(_main, settings, files)
+
+
+async def _main(settings: Settings, files: HostsFiles) -> None:
+    logger = log.get_logger()
+    logger.info(log.STARTED, containers_dir=settings.containers_dir)
+    async with anyio.create_task_group() as tasks:
+        # Writes are never awaited in the middle, so a signal comes between two of them.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, tasks.cancel_scope.cancel)
+        status = _Status()
+        tasks.start_soon(_answer_health, Path(settings.run_dir), status.line)
+        if not files.take_lock():
+            holder = files.lock_holder()
+            status.standby = f"ok: standing by, the writer is {holder}"
+            logger.info(log.STANDBY, holder=holder)
+            while not files.take_lock():  # noqa: ASYNC110 - nobody tells of a lock's release
+                await anyio.sleep(STANDBY_PAUSE)
+        with HostsWatch() as watch:
+            mirror = Mirror()
+            controller = Controller(mirror, files, watch, kinds=settings.declared_by)
+            observer = Observer(settings.engine, mirror, controller, resync=settings.resync)
+            status.controller, status.standby = controller, None
+            async with anyio.create_task_group() as work:
+                work.start_soon(controller.run)
+                work.start_soon(observer.run)
+    logger.info(log.STOPPED)
+
+
+class _Status:
+    """What `relinkd health` is told."""
+
+    def __init__(self) -> None:
+        self.standby: str | None = None
+        self.controller: Controller | None = None
+
+    def line(self) -> str:
+        if self.standby is not None:
+            return self.standby
+        if self.controller is None:
+            return "starting"
+        lost = self.controller.engine_lost
+        return f"engine lost: {lost}" if lost else "ok"
+
+
+async def _answer_health(run_dir: Path, line: Callable[[], str]) -> None:
+    """Answer every connection with one line; without a place for the socket, do without."""
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(line().encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    path = run_dir / HEALTH_SOCKET
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - once, at the start
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(answer, path)
+    except OSError as error:
+        log.get_logger().warning(log.NO_HEALTH, run_dir=str(run_dir), reason=str(error))
+        return
+    try:
+        async with server:
+            await server.serve_forever()
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,17 @@
+"""The `relinkd` command; a module a command, imported when it is used.
+
+`health` runs every half minute for ever, so it is answered before anything else is imported.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; the entry point of `relinkd`."""
+    if sys.argv[1:] == ["health"]:
+        from reconciler.cli.health import ask  # noqa: PLC0415 - see above
+
+        sys.exit(ask())
+    from reconciler.cli.commands import cli  # noqa: PLC0415 - see above
+
+    cli(prog_name="relinkd")

@@ -1,0 +1,75 @@
+"""`relinkd sync`."""
+
+import sys
+
+import anyio
+import click
+
+from reconciler import log
+from reconciler.app import CannotRunError, open_files
+from reconciler.cli.commands import FAILED, NO_ENGINE, fail, with_settings
+from reconciler.cli.look import Look, with_look
+from reconciler.controller import Controller
+from reconciler.core.hostsfile import NotReady, plan
+from reconciler.core.report import changes, live_after, live_before
+from reconciler.deliver.hosts import HostsFiles
+from reconciler.settings import Settings
+from watchers.engine import EngineError, open_engine
+from watchers.hostsfiles import HostsWatch
+from watchers.mirror import Mirror
+from watchers.observer import look_once
+
+PATIENCE = 5.0
+"""Seconds for files that somebody has open."""
+
+
+@click.command("sync")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@with_settings
+def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag of the command line
+    """Make every hosts file right once, and end.
+
+    What changed is logged on standard error. Refused while a `relinkd run` is at work on the same
+    directory, which does it all the time.
+    """
+    log.configure(settings.log_format, settings.log_level, sys.stderr)
+    if dry_run:
+        for line in with_look(settings, _would_change):
+            click.echo(line)
+        return
+    try:
+        with open_files(settings) as files:
+            if not files.take_lock():
+                fail(f"the writer here is {files.lock_holder()}: it keeps the files right", FAILED)
+            if not anyio.run(_sync, settings, files):
+                fail("some files could not be made right; the log says which", FAILED)
+    except CannotRunError as error:
+        fail(str(error), FAILED)
+    except EngineError as error:
+        fail(str(error), NO_ENGINE)
+
+
+async def _sync(settings: Settings, files: HostsFiles) -> bool:
+    with HostsWatch() as watch:
+        mirror = Mirror()
+        controller = Controller(mirror, files, watch, kinds=settings.declared_by)
+        async with open_engine(settings.engine) as engine:
+            await look_once(engine, mirror, controller)
+        return await controller.drain(PATIENCE)
+
+
+def _would_change(look: Look) -> list[str]:
+    found = []
+    for owner, want in look.wanted():
+        data = look.files.read(owner.id)
+        if not owner.running or data is None:
+            continue
+        try:
+            after = live_after(plan(data, want.slots, want.engine_links))
+        except NotReady:
+            continue
+        found += [
+            f"{owner.name}: {alias} (IPv{family}) {old or 'nothing'} -> {new or 'nothing'}"
+            for alias, family, old, new in changes(live_before(data), after)
+        ]
+    return found

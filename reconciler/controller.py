@@ -1,0 +1,301 @@
+"""The loop: what changed -> whose files -> each once, made as it should be, and told.
+
+Everything between an answer and the file happens in one turn of the loop: the mirror and the graph
+are pure, and a file is written in well under a millisecond.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from logging import INFO, WARNING
+
+import anyio
+import anyio.lowlevel
+
+from reconciler import log
+from reconciler.core.declare import KINDS, Kind, label_problems
+from reconciler.core.graph import LinkGraph
+from reconciler.core.report import Live, changes, live_after, live_before, with_file
+from reconciler.core.resolve import Desired, Link, desired, owner_of
+from reconciler.deliver.hosts import HostsFiles, Outcome, Status
+from reconciler.workqueue import WorkQueue
+from watchers.engine import Engine, EngineError
+from watchers.hostsfiles import HostsWatch
+from watchers.mirror import Mirror
+from watchers.model import Container, Hint
+
+Key = tuple[str, str]
+"""(sink, subject): ("hosts", owner)."""
+
+_States = dict[tuple[str, str, str], tuple[str, str]]
+"""By recipient, alias and source: a link's state and reason."""
+
+LEASE_PATIENCE = 0.005
+"""Seconds for which a lease is tried before slots alone are edited without one."""
+LEASE_PAUSE = 0.0005
+"""Seconds between two tries."""
+FILE_CLOSED = Hint("file")
+_WARN = frozenset({"refused", "failed", "unreachable", "shadowed"})
+
+
+@dataclass(slots=True)
+class _File:
+    """What we know of one hosts file that we keep."""
+
+    live: Live
+    states: _States = field(default_factory=dict)
+    busy_since: float | None = None
+    failure: str = ""
+
+
+class Controller:
+    """Listens to an observer, keeps the graph, and delivers."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        files: HostsFiles,
+        watch: HostsWatch,
+        *,
+        kinds: Iterable[Kind] = KINDS,
+    ) -> None:
+        self.graph = LinkGraph(tuple(kinds))
+        self.engine_lost: str | None = "not connected yet"
+        self._mirror = mirror
+        self._files = files
+        self._watch = watch
+        self._queue: WorkQueue[Key, Hint] = WorkQueue()
+        self._known: dict[str, _File] = {}
+        self._looked = anyio.Event()
+        self._turn = 0
+        self._limits = log.RateLimit()
+        self._log = log.get_logger()
+        self._said_labels: set[str] = set()
+        self._said: set[str] = set()
+
+    # -- the observer's listener -----------------------------------------------------------------
+
+    def changed(self, containers: set[str], cause: Hint) -> None:
+        """Put the files in the queue that the change may concern."""
+        self._log.debug(log.CHANGED, containers=len(containers), **self._cause(cause))
+        for id_ in containers:
+            container = self._mirror.containers.get(id_)
+            if container is None:
+                self._gone(id_)
+            elif id_ not in self._said_labels:
+                self._check_labels(container)
+        for recipient in self.graph.affected(containers, self._mirror):
+            container = self._mirror.containers.get(recipient)
+            owner = owner_of(container, self._mirror) if container else None
+            if owner is not None:
+                self._queue.add(("hosts", owner.id), cause)
+
+    def looked(self) -> None:
+        """Let deliveries begin, and look at a tenth of the files, all those that none watches."""
+        self._turn += 1
+        for owner in self._known:
+            if not self._watched(owner) or hash(owner) % 10 == self._turn % 10:
+                self._queue.add(("hosts", owner), Hint("resync"))
+        if not self._looked.is_set():
+            self._looked.set()
+            self._log.info(
+                log.LOOKED,
+                containers=len(self._mirror.containers),
+                networks=len(self._mirror.networks),
+                recipients=len(self.graph.recipients()),
+                links=sum(map(len, self.graph.recipients().values())),
+            )
+
+    def connected(self, engine: Engine) -> None:
+        """Say that the engine is there."""
+        self.engine_lost = None
+        self._log.info(
+            log.ENGINE_FOUND, engine=engine.address, version=engine.version, api=engine.api
+        )
+
+    def lost(self, reason: EngineError) -> None:
+        """Say that the engine is not."""
+        self.engine_lost = str(reason)
+        self._log.warning(log.ENGINE_LOST, reason=str(reason))
+
+    # -- the loop --------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._follow_files)
+            # Before the first look is complete a source that we have not seen yet would be taken
+            # for gone, and links that stand since before our own restart would be taken out.
+            await self._looked.wait()
+            while True:
+                key, cause = await self._queue.get()
+                self._handle(key, cause)
+                await anyio.lowlevel.checkpoint()
+
+    async def drain(self, patience: float) -> bool:
+        """Deliver what is due and end, after `patience` seconds at most; return if all is done."""
+        with anyio.move_on_after(patience):
+            while not self._queue.idle:
+                self._handle(*await self._queue.get())
+            return True
+        return False
+
+    async def _follow_files(self) -> None:
+        async for owner in self._watch:
+            self._queue.add(("hosts", owner), FILE_CLOSED)
+
+    def _handle(self, key: Key, cause: Hint) -> None:
+        owner = self._mirror.containers.get(key[1])
+        if owner is None or not owner.running:
+            return  # the engine rebuilds the file at its start
+        known = self._known.get(owner.id)
+        if known is None and owner.detail is None and owner.state != "starting":
+            return  # its inspect, on its way, brings it here again with all its links
+        want = desired(owner, self.graph, self._mirror)
+        if known is None:
+            if not want.links:
+                return
+            known = self._known[owner.id] = _File(live_before(self._files.read(owner.id)))
+        if any(link.state == "failed" for link in want.links):
+            self._tell_states(owner, want.links, known, cause)
+            return
+        self._settle(owner, want, known, cause, self._deliver(owner, want, known))
+
+    def _deliver(self, owner: Container, want: Desired, known: _File) -> Outcome:
+        # Watched before it is read, so that no rewrite falls between.
+        self._watch.add(owner.id, self._files.path(owner.id))
+        waited = time.monotonic() - known.busy_since if known.busy_since is not None else 0.0
+        return self._files.deliver(
+            owner.id, want.slots, want.engine_links, lease_required=waited < LEASE_PATIENCE
+        )
+
+    def _settle(
+        self, owner: Container, want: Desired, known: _File, cause: Hint, outcome: Outcome
+    ) -> None:
+        """Take note of what became of a delivery, and have the rest of it tried again."""
+        key = "hosts", owner.id
+        self._log.debug(
+            log.DELIVERED,
+            recipient=owner.name,
+            status=outcome.status.name.lower(),
+            changed=outcome.changed,
+            **self._cause(cause),
+        )
+        if outcome.status is Status.BUSY and known.busy_since is None:
+            known.busy_since = time.monotonic()
+        if outcome.status is Status.BUSY and (
+            time.monotonic() - (known.busy_since or 0.0) < LEASE_PATIENCE
+        ):
+            self._queue.add_later(key, cause, LEASE_PAUSE)
+            return
+        known.busy_since = None
+        if outcome.status is not Status.DONE:
+            self._queue.failed(key, cause)
+            if outcome.status in (Status.FAILED, Status.GONE):
+                self._tell_failure(owner, known, outcome.reason)
+            return
+        self._queue.succeeded(key)
+        if known.failure:
+            known.failure = ""
+            self._log.info(log.DELIVERY_RESUMED, recipient=owner.name)
+        links = [with_file(link, outcome.plan) for link in want.links]
+        self._tell_changes(owner, links, known, cause, outcome)
+        self._tell_states(owner, links, known, cause)
+        self._tell_limits()
+
+    def _gone(self, container: str) -> None:
+        self._known.pop(container, None)
+        self._said_labels.discard(container)
+        self._watch.remove(container)
+        self._files.forget(container)
+
+    def _watched(self, owner: str) -> bool:
+        return self._watch.add(owner, self._files.path(owner))
+
+    # -- what is said ----------------------------------------------------------------------------
+
+    def _say(self, level: int, owner: Container, event: str, /, **values: object) -> None:
+        allowed, dropped = self._limits.allows(owner.id)
+        if dropped:
+            self._log.warning(log.LINES_DROPPED, recipient=owner.name, lines=dropped)
+        if allowed:
+            self._log.log(level, event, recipient=owner.name, **values)
+
+    def _tell_changes(
+        self, owner: Container, links: Sequence[Link], known: _File, cause: Hint, outcome: Outcome
+    ) -> None:
+        if outcome.plan is None:
+            return
+        new = live_after(outcome.plan)
+        if new == known.live:
+            return
+        by_alias = {link.declaration.alias.lower(): link for link in reversed(links)}
+        for alias, family, before, after in changes(known.live, new):
+            link = by_alias.get(alias)
+            self._say(
+                INFO,
+                owner,
+                log.LINK_CHANGED,
+                alias=alias,
+                family=family,
+                old=before or None,
+                new=after or None,
+                state=link.state if link else "undeclared",
+                **self._cause(cause),
+            )
+            if link is not None:
+                known.states[_state_key(link)] = (link.state, link.reason)
+        known.live = new
+
+    def _tell_states(
+        self, owner: Container, links: Sequence[Link], known: _File, cause: Hint
+    ) -> None:
+        states: _States = {_state_key(link): (link.state, link.reason) for link in links}
+        for link in links:
+            before = known.states.get(_state_key(link), ("linked", ""))
+            if before[0] != link.state and link.state != "idle":
+                self._say(
+                    WARNING if link.state in _WARN else INFO,
+                    owner,
+                    log.LINK_STATE,
+                    alias=link.declaration.alias,
+                    source=link.declaration.source,
+                    state=link.state,
+                    held=link.held,
+                    reason=link.reason,
+                    **self._cause(cause),
+                )
+        known.states = states
+
+    def _tell_failure(self, owner: Container, known: _File, reason: str) -> None:
+        if known.failure != reason:
+            known.failure = reason
+            self._say(WARNING, owner, log.DELIVERY_FAILED, reason=reason)
+
+    def _tell_limits(self) -> None:
+        for event, reason in (
+            (log.WATCHES_LIMITED, self._watch.limited),
+            (log.LEASES_UNAVAILABLE, self._files.leases_unavailable),
+        ):
+            if reason is not None and event not in self._said:
+                self._said.add(event)
+                self._log.warning(event, reason=reason)
+
+    def _check_labels(self, container: Container) -> None:
+        self._said_labels.add(container.id)
+        for problem in label_problems(container):
+            self._say(WARNING, container, log.LABEL_PROBLEM, problem=problem)
+
+    def _cause(self, cause: Hint) -> dict[str, object]:
+        found: dict[str, object] = {"cause": cause.action}
+        if cause.container:
+            container = self._mirror.containers.get(cause.container)
+            found["of"] = container.name if container else cause.name or cause.container[:12]
+        if cause.time_ns:
+            found["after_ms"] = round((time.time_ns() - cause.time_ns) / 1e6, 1)
+        return found
+
+
+def _state_key(link: Link) -> tuple[str, str, str]:
+    declaration = link.declaration
+    return declaration.recipient, declaration.alias.lower(), declaration.source

@@ -1,0 +1,186 @@
+"""Declarations: what a container says it wants to reach, read from labels and the engine's links.
+
+`SOURCE[:ALIAS][@NETWORK]`, the seed's `--link name:alias` with a network added. A declaration
+that cannot stand carries its problem; the others of the same label stand.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Literal, get_args
+
+from watchers.model import Attachment, Container, Family
+
+Kind = Literal["label", "config", "endpoint", "engine"]
+"""In order of precedence for one alias."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+PREFIX = "relinkd."
+LINKS = "relinkd.links"
+WAIT_FOR = "relinkd.wait-for"
+ENABLE = "relinkd.enable"
+FAMILY = "relinkd.family"
+LABELS = (LINKS, WAIT_FOR, ENABLE, FAMILY)
+
+MOST = 500
+"""Declarations that one label may hold; each needs a line or two of a file of at most 1 MiB."""
+LONGEST = 64 * 1024
+"""Characters of a label that are read."""
+BRIDGE = "bridge"
+
+_SEPARATORS = re.compile(r"[,\s]+")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_DEFAULT_NAMES = frozenset(
+    {
+        "localhost",
+        "ip6-localhost",
+        "ip6-loopback",
+        "ip6-localnet",
+        "ip6-mcastprefix",
+        "ip6-allnodes",
+        "ip6-allrouters",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One wish of one recipient, and where it stands."""
+
+    recipient: str
+    """The container's ID."""
+    source: str
+    """As declared: `NAME`, `/NAME`, `project/service` or an ID."""
+    alias: str
+    network: str | None
+    """The network that is demanded, as declared."""
+    kind: Kind
+    project: str | None = None
+    """The recipient's Compose project, within which a bare SOURCE is looked for."""
+    healthy: bool = False
+    """Whether a running source is not enough (`relinkd.wait-for: healthy`)."""
+    families: tuple[Family, ...] = (4, 6)
+    problem: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The declaration in its full form."""
+        network = f"@{self.network}" if self.network else ""
+        return f"{self.source}:{self.alias}{network}"
+
+
+def alias_problem(alias: str, hostname: str) -> str | None:
+    """Say why `alias` cannot be written into the hosts file of a container, or None if it can.
+
+    RFC 1123 labels with dots between, `_` allowed since Compose services have it.
+    """
+    if len(alias) > 253 or not all(_LABEL.fullmatch(part) for part in alias.split(".")):  # noqa: PLR2004 - RFC 1035
+        return f"alias {_shown(alias)} is no host name"
+    if alias.lower() in _DEFAULT_NAMES:
+        return f"alias {alias} is a name of every hosts file"
+    if alias.lower() == hostname.lower():
+        return f"alias {alias} is the recipient's own hostname"
+    return None
+
+
+def _shown(text: str) -> str:
+    """Quote hostile text for a message: short, printable, one line."""
+    return ascii(text if len(text) <= 80 else text[:77] + "...")  # noqa: PLR2004 - a line's width
+
+
+def _parse(text: str) -> tuple[str, str, str | None] | str:
+    """`SOURCE[:ALIAS][@NETWORK]` to its parts, or what is wrong with it."""
+    link, at, network = text.partition("@")
+    source, colon, alias = link.partition(":")
+    if at and not _NAME.fullmatch(network):
+        return f"{_shown(text)}: {_shown(network)} is no network's name"
+    if ":" in alias:
+        return f"{_shown(text)}: more than one colon; write SOURCE:ALIAS@NETWORK"
+    parts = source.removeprefix("/").split("/")
+    limit = 1 if source.startswith("/") else 2
+    if len(parts) > limit or not all(_NAME.fullmatch(part) for part in parts):
+        wanted = "write NAME, /NAME, an ID or PROJECT/SERVICE"
+        return f"{_shown(text)}: {_shown(source)} is no source; {wanted}"
+    if colon and not alias:
+        return f"{_shown(text)}: no alias after the colon"
+    return source, alias or parts[-1], network or None
+
+
+def declarations(container: Container, kinds: Iterable[Kind] = KINDS) -> tuple[Declaration, ...]:
+    """Return what a container declares, in order of precedence; none where it opted out."""
+    if container.labels.get(ENABLE, "").strip().lower() == "false":
+        return ()
+    found: list[Declaration] = []
+    if "label" in kinds and LINKS in container.labels:
+        found += _from_label(container)
+    if container.detail is not None:
+        if "endpoint" in kinds:
+            for attachment in container.detail.attachments:
+                found += _from_endpoint(container, attachment)
+        if "engine" in kinds:
+            found += (
+                Declaration(container.id, f"/{link.source}", link.alias, BRIDGE, "engine")
+                for link in container.detail.links
+            )
+    hostname = container.detail.hostname if container.detail else container.id[:12]
+    healthy = container.labels.get(WAIT_FOR, "running").strip() == "healthy"
+    families = _families(container.labels.get(FAMILY, "both").strip())
+    return tuple(
+        replace(
+            each,
+            healthy=healthy,
+            families=families,
+            problem=each.problem or alias_problem(each.alias, hostname),
+        )
+        for each in found
+    )
+
+
+def _families(text: str) -> tuple[Family, ...]:
+    one: Mapping[str, tuple[Family, ...]] = {"4": (4,), "6": (6,)}
+    return one.get(text, (4, 6))
+
+
+def _from_label(container: Container) -> Iterator[Declaration]:
+    project = container.service[0] if container.service else None
+    text = container.labels[LINKS]
+    words = [word for word in _SEPARATORS.split(text[:LONGEST]) if word]
+    for word in words[:MOST]:
+        parsed = _parse(word)
+        if isinstance(parsed, str):
+            shown = _shown(word)[1:-1]
+            yield Declaration(container.id, shown, "", None, "label", project, problem=parsed)
+        else:
+            yield Declaration(container.id, *parsed, "label", project)
+    if len(words) > MOST or len(text) > LONGEST:
+        problem = f"{LINKS} holds more than {MOST} declarations or {LONGEST} characters"
+        yield Declaration(container.id, "...", "", None, "label", project, problem=problem)
+
+
+def _from_endpoint(container: Container, attachment: Attachment) -> Iterator[Declaration]:
+    for link in attachment.links:
+        source, _, alias = link.partition(":")
+        source = source.removeprefix("/")
+        if not _NAME.fullmatch(source):
+            continue  # the engine took it, and it can be no container: nothing to reach
+        yield Declaration(
+            container.id, f"/{source}", alias or source, attachment.network, "endpoint"
+        )
+
+
+def label_problems(container: Container) -> Iterator[str]:
+    """Yield what is wrong with the `relinkd.*` labels themselves, each with what was meant."""
+    for name, value in sorted(container.labels.items()):
+        if not name.startswith(PREFIX):
+            continue
+        if name not in LABELS:
+            near = get_close_matches(name, LABELS, n=1, cutoff=0.0)
+            yield f"unknown label {_shown(name)}: did you mean {near[0]}?"
+        elif name == WAIT_FOR and value.strip() not in ("running", "healthy"):
+            yield f"{WAIT_FOR}: {_shown(value)} is neither running nor healthy; taken as running"
+        elif name == FAMILY and value.strip() not in ("4", "6", "both"):
+            yield f"{FAMILY}: {_shown(value)} is none of 4, 6, both; taken as both"
+        elif name == ENABLE and value.strip().lower() not in ("true", "false"):
+            yield f"{ENABLE}: {_shown(value)} is neither true nor false; taken as true"

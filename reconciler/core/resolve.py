@@ -1,0 +1,385 @@
+"""From declarations to addresses: each link's state, and what the recipient's file should say.
+
+A pure function of declarations and mirror, so that the daemon and every command agree.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from reconciler.core.declare import BRIDGE, KINDS, Declaration
+from reconciler.core.graph import LinkGraph, is_id
+from reconciler.core.hostsfile import HELD, EngineLink, Slot
+from watchers.mirror import Mirror
+from watchers.model import COMPOSE_NUMBER, COMPOSE_PROJECT, Container, Family, Network
+
+HELD_V6 = "::ffff:255.255.255.255"
+"""As `HELD` for those who ask for IPv6 alone: the kernel takes it for the IPv4 address."""
+PRIVATE = "relinkd.private"
+"""Label of the networks that relinkd makes."""
+_DEPTH = 8
+"""Containers in a row that `--network container:x` is followed through; the engine has no limit."""
+_LAST = 2**31
+
+State = Literal[
+    "linked",
+    "waiting",
+    "down",
+    "unreachable",
+    "shadowed",
+    "refused",
+    "failed",
+    "idle",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One source container at the addresses that the recipient reaches it at."""
+
+    container: str
+    name: str
+    network: str
+    ipv4: str | None
+    ipv6: str | None
+
+    def address(self, family: Family) -> str | None:
+        """Return the address of that family, if it has one."""
+        return {4: self.ipv4, 6: self.ipv6}[family]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A declaration against the containers that exist now."""
+
+    declaration: Declaration
+    state: State
+    reason: str = ""
+    targets: tuple[Target, ...] = ()
+    held: bool = False
+    """Whether the line holds an address that reaches nobody, since DNS would give a stranger's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What one hosts file should say."""
+
+    owner: str
+    links: tuple[Link, ...] = ()
+    slots: tuple[Slot, ...] = ()
+    engine_links: tuple[EngineLink, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """Why one source container is not reached."""
+
+    state: Literal["down", "unreachable", "refused"]
+    reason: str
+
+
+def owner_of(container: Container, mirror: Mirror) -> Container | None:
+    """Follow `--network container:x` to the container whose network and hosts file it uses.
+
+    None where that container is gone, or the references go round in a circle.
+    """
+    for _ in range(_DEPTH):
+        if container.shares is None:
+            return container
+        found = mirror.lookup(container.shares)
+        if found is None:
+            return None
+        container = found
+    return None
+
+
+def desired(owner: Container, graph: LinkGraph, mirror: Mirror) -> Desired:
+    """Say what the owner's file should hold: its own links and those of all who share it."""
+    recipients = [owner, *_sharing(owner, mirror)]
+    declared = [each for recipient in recipients for each in graph.declared(recipient.id)]
+    declared.sort(key=lambda each: KINDS.index(each.kind))
+    by_alias: dict[str, list[Link]] = {}
+    for declaration in declared:
+        link = resolve(declaration, owner, mirror)
+        by_alias.setdefault(declaration.alias.lower(), []).append(link)
+    links: list[Link] = []
+    slots: list[Slot] = []
+    engine_links: list[EngineLink] = []
+    families = _families_of(owner, mirror)
+    for alias, found in by_alias.items():
+        candidates = found
+        if not any(link.targets for link in found) and _answered_by_stranger(
+            alias, found, owner, mirror
+        ):
+            candidates = [replace(link, held=link.state != "refused") for link in found]
+        chosen = next((link for link in candidates if link.targets or link.held), candidates[0])
+        links += (link if link is chosen else _passed_over(link, chosen) for link in candidates)
+        if chosen.state == "refused":
+            continue
+        slots += _slots(chosen, families, mirror)
+        if any(link.declaration.kind == "engine" for link in candidates):
+            true = (target.address(family) for target in chosen.targets for family in (4, 6))
+            engine_links.append(EngineLink(alias, frozenset(filter(None, true))))
+    return Desired(owner.id, tuple(links), tuple(slots), tuple(engine_links))
+
+
+def _sharing(owner: Container, mirror: Mirror) -> Iterator[Container]:
+    """Yield those that use the owner's hosts file, nested ones too."""
+    waiting, seen = sorted(mirror.sharers(owner)), {owner.id}
+    while waiting:
+        container = mirror.containers[waiting.pop(0)]
+        if container.id not in seen:
+            seen.add(container.id)
+            waiting += sorted(mirror.sharers(container))
+            yield container
+
+
+def _passed_over(link: Link, chosen: Link) -> Link:
+    if not link.targets:
+        return link
+    other = chosen.declaration
+    return replace(
+        link,
+        state="shadowed",
+        reason=f"{other.alias} goes to {other.source} ({other.kind}), which is declared first",
+        targets=(),
+    )
+
+
+def _families_of(owner: Container, mirror: Mirror) -> tuple[Family, ...]:
+    """Room is kept for IPv6 where any of the recipient's networks has it."""
+    networks = (mirror.networks.get(network) for network in mirror.endpoints(owner.id))
+    return (4, 6) if any(network and network.dual_stack for network in networks) else (4,)
+
+
+def _slots(link: Link, families: tuple[Family, ...], mirror: Mirror) -> Iterator[Slot]:
+    held = {4: HELD, 6: HELD_V6} if link.held else {}
+    wanted = [family for family in families if family in link.declaration.families]
+    targets = link.targets or (None,)
+    for target in targets:
+        names = _names(link, target, mirror)
+        for family in wanted:
+            address = target.address(family) if target else held.get(family)
+            yield Slot(names, family, address)
+
+
+def _names(link: Link, target: Target | None, mirror: Mirror) -> tuple[str, ...]:
+    """Return the alias alone, as in the seed; for engine links what the engine's own line has."""
+    alias = link.declaration.alias
+    if link.declaration.kind != "engine" or target is None:
+        return (alias,)
+    container = mirror.containers.get(target.container)
+    detail = container.detail if container else None
+    hostname = detail.hostname if detail else target.container[:12]
+    return tuple(dict.fromkeys((alias, hostname, target.name)))
+
+
+def resolve(declaration: Declaration, owner: Container, mirror: Mirror) -> Link:
+    """Find a declaration's sources and the addresses at which the recipient reaches them."""
+    recipient = mirror.containers[declaration.recipient]
+    if declaration.problem is not None:
+        return Link(declaration, "refused", declaration.problem)
+    if owner.network_mode == "host":
+        return Link(declaration, "refused", "the recipient uses the host's network and hosts file")
+    if "/etc/hosts" in owner.mounts:
+        return Link(declaration, "failed", "a file of the user's is mounted over /etc/hosts")
+    sources = sources_of(declaration, mirror)
+    if not owner.running or not recipient.running:
+        return Link(declaration, "idle", f"{recipient.name} is not running")
+    if not sources:
+        return Link(declaration, "waiting", _nobody(declaration, mirror))
+    if any(source.id in (recipient.id, owner.id) for source in sources):
+        return Link(declaration, "refused", "a link to itself")
+    found = [_reach(source, declaration, owner, mirror) for source in sources]
+    targets = tuple(each for each in found if isinstance(each, Target))
+    if targets:
+        return Link(declaration, "linked", targets=targets)
+    missed = next(each for each in found if isinstance(each, _Missed))
+    return Link(declaration, missed.state, missed.reason)
+
+
+def sources_of(declaration: Declaration, mirror: Mirror) -> tuple[Container, ...]:
+    """Return the containers that a declaration means, replicas by number, of a pair the newest."""
+    if declaration.problem is not None:
+        return ()
+    source = declaration.source
+    bare = source.removeprefix("/")
+    if "/" in bare:
+        project, _, service = bare.partition("/")
+        return _replicas(project, service, mirror)
+    named = mirror.named(bare)
+    if declaration.project is not None and bare == source:
+        if replicas := _replicas(declaration.project, bare, mirror):
+            return replicas
+        # A stranger's `db` must not step in while the project's own is being recreated.
+        own = named is not None and named.labels.get(COMPOSE_PROJECT) == declaration.project
+        return (named,) if named is not None and own else ()
+    if named is None and is_id(bare):
+        named = mirror.with_prefix(bare)
+    return (named,) if named is not None else ()
+
+
+def _replicas(project: str, service: str, mirror: Mirror) -> tuple[Container, ...]:
+    newest: dict[int, Container] = {}
+    for id_ in mirror.replicas(project, service):
+        container = mirror.containers[id_]
+        number = _number(container)
+        other = newest.get(number)
+        if other is None or (other.created, other.id) < (container.created, container.id):
+            newest[number] = container
+    return tuple(newest[number] for number in sorted(newest))
+
+
+def _number(container: Container) -> int:
+    text = container.labels.get(COMPOSE_NUMBER, "1")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else _LAST  # noqa: PLR2004 - an int32
+
+
+def _nobody(declaration: Declaration, mirror: Mirror) -> str:
+    source = declaration.source
+    if "/" in source.removeprefix("/"):
+        return f"no container of service {source}"
+    if declaration.project is None or source.startswith("/"):
+        return f"no container named {source.removeprefix('/')}"
+    reason = f"no service or container {source} in project {declaration.project}"
+    if mirror.named(source) is not None:
+        reason += f"; write /{source} for the container of that name outside it"
+    return reason
+
+
+def _reach(
+    source: Container, declaration: Declaration, owner: Container, mirror: Mirror
+) -> Target | _Missed:
+    """Say where the recipient reaches one source container, or why it does not."""
+    if declaration.healthy and (missed := _unhealthy(source)):
+        return missed
+    holder = owner_of(source, mirror)
+    if holder is None:
+        return _Missed("down", f"{source.name}: the container whose network it uses is gone")
+    if not source.running:
+        return _Missed("down", f"{source.name} is {source.state}")
+    if not holder.running:
+        return _Missed("down", f"{source.name}: {holder.name}, whose network it uses, is down")
+    if holder is not source and source.started < holder.started:
+        return _Missed(
+            "down",
+            f"{source.name} is stranded: {holder.name}, whose network it uses, "
+            f"started after it; restart {source.name}",
+        )
+    if holder.id == owner.id:
+        return Target(source.id, source.name, "lo", "127.0.0.1", "::1")
+    if holder.network_mode == "none":
+        return _Missed("refused", f"{source.name} has no network")
+    if holder.network_mode == "host":
+        return _at_gateway(source, declaration, owner, mirror)
+    return _at_endpoint(source, holder, declaration, owner, mirror)
+
+
+def _unhealthy(source: Container) -> _Missed | None:
+    detail = source.detail
+    if detail is None:
+        return _Missed("down", f"{source.name}: its health is not known yet")
+    if not detail.has_healthcheck:
+        return _Missed("refused", f"{source.name} has no HEALTHCHECK to wait for")
+    if detail.health != "healthy":
+        return _Missed("down", f"{source.name} is {detail.health or 'starting'}")
+    return None
+
+
+def _at_gateway(
+    source: Container, declaration: Declaration, owner: Container, mirror: Mirror
+) -> Target | _Missed:
+    """A source on the host's network is reached at a bridge's gateway, which IPAM tells."""
+    for network in networks_in_order(declaration, owner, mirror):
+        if network.driver == "bridge" and network.gateways:
+            v4 = next((address for address in network.gateways if ":" not in address), None)
+            v6 = next((address for address in network.gateways if ":" in address), None)
+            return Target(source.id, source.name, network.name, v4, v6)
+    return _Missed("unreachable", f"{owner.name} is on no bridge network to reach the host by")
+
+
+def _at_endpoint(
+    source: Container,
+    holder: Container,
+    declaration: Declaration,
+    owner: Container,
+    mirror: Mirror,
+) -> Target | _Missed:
+    endpoints = mirror.endpoints(holder.id)
+    shared = networks_in_order(declaration, owner, mirror)
+    for network in shared:
+        endpoint = endpoints.get(network.id)
+        if endpoint is not None:
+            return Target(source.id, source.name, network.name, endpoint.ipv4, endpoint.ipv6)
+        if holder.state == "starting" and network.name in holder.networks:
+            # Its networks connect one by one: wait for the best rather than write a lesser one.
+            return _Missed("down", f"{source.name} is starting: waits for network {network.name}")
+    if not endpoints:
+        return _Missed("down", f"{source.name} is on no network yet")
+    return _Missed("unreachable", _apart(declaration, source, owner, mirror))
+
+
+def _apart(declaration: Declaration, source: Container, owner: Container, mirror: Mirror) -> str:
+    theirs = _network_names(source, mirror)
+    ours = _network_names(owner, mirror)
+    demand = f" {declaration.network}" if declaration.network else ""
+    return (
+        f"no shared network{demand}: {source.name} is on {', '.join(theirs) or 'none'}; "
+        f"{owner.name} on {', '.join(ours) or 'none'}"
+    )
+
+
+def _network_names(container: Container, mirror: Mirror) -> list[str]:
+    networks = (mirror.networks.get(id_) for id_ in mirror.endpoints(container.id))
+    return sorted(network.name for network in networks if network is not None)
+
+
+def networks_in_order(declaration: Declaration, owner: Container, mirror: Mirror) -> list[Network]:
+    """Return the recipient's networks, the best first; only the demanded one where one is.
+
+    A private one of ours, the gateway network (highest GwPriority, then by name, not internal:
+    engine 28's rule; before it, by name), then by name.
+    """
+    found = (mirror.networks.get(network) for network in mirror.endpoints(owner.id))
+    networks = sorted((each for each in found if each is not None), key=lambda each: each.name)
+    if declaration.network is not None:
+        return _demanded(declaration, networks)
+    priorities = {}
+    if owner.detail is not None:
+        priorities = {each.network: each.gw_priority for each in owner.detail.attachments}
+    outward = [network for network in networks if not network.internal]
+    gateway = max(outward, key=lambda each: priorities.get(each.name, 0), default=None)
+    return sorted(networks, key=lambda each: (PRIVATE not in each.labels, each is not gateway))
+
+
+def _demanded(declaration: Declaration, networks: Iterable[Network]) -> list[Network]:
+    by_name = {network.name: network for network in networks}
+    names = [declaration.network]
+    if declaration.project is not None:
+        names.insert(0, f"{declaration.project}_{declaration.network}")
+    return [by_name[name] for name in names if name in by_name][:1]
+
+
+def _answered_by_stranger(alias: str, links: list[Link], owner: Container, mirror: Mirror) -> bool:
+    """Whether the engine's DNS could give the alias to a container that is no source of it.
+
+    Only user-defined networks have that DNS. By what is configured, running or not: a stranger
+    that starts is in the DNS from its `connect` on.
+    """
+    here = {name for name in _network_names(owner, mirror) if name != BRIDGE}
+    if not here:
+        return False
+    sources = {source.id for link in links for source in sources_of(link.declaration, mirror)}
+    sources.add(owner.id)
+    for id_ in mirror.answering(alias) - sources:
+        stranger = mirror.containers[id_]
+        if here & {*stranger.networks, *_network_names(stranger, mirror)}:
+            return True
+    return any(
+        other is not None and other.id not in sources
+        for attachment in (owner.detail.attachments if owner.detail else ())
+        if attachment.network in here
+        for source, _, name in (link.partition(":") for link in attachment.links)
+        if name.lower() == alias
+        for other in [mirror.lookup(source.removeprefix("/"))]
+    )

@@ -1,0 +1,1 @@
+"""The tests of relinkd, and the engines and fakes that they run against."""

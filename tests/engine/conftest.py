@@ -1,0 +1,53 @@
+"""Each scenario on each real engine, with one relinkd an engine for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REAL, LabEngines
+from tests.engine.stack import Daemon, Stack, daemon
+
+ENGINES = [
+    pytest.param(key, id=name, marks=[pytest.mark.engine, pytest.mark.xdist_group(name)])
+    for name, key in REAL.items()
+]
+
+
+class Daemons:
+    """A relinkd for each engine, started where it is first asked for."""
+
+    def __init__(self, stack: ExitStack, engines: LabEngines, folder: Path) -> None:
+        self._stack = stack
+        self._engines = engines
+        self._folder = folder
+        self._started: dict[str, Daemon] = {}
+
+    def __getitem__(self, key: str) -> Daemon:
+        if key not in self._started:
+            engine = self._engines[key]
+            run_dir = self._folder / key
+            run_dir.mkdir()
+            self._started[key] = self._stack.enter_context(
+                daemon(engine.socket, engine.containers_dir, run_dir)
+            )
+        return self._started[key]
+
+
+@pytest.fixture(scope="session")
+def daemons(lab_engines: LabEngines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
+    with ExitStack() as stack:
+        yield Daemons(stack, lab_engines, tmp_path_factory.mktemp("relinkd"))
+
+
+@pytest.fixture(params=ENGINES)
+def stack(
+    request: pytest.FixtureRequest, lab_engines: LabEngines, daemons: Daemons
+) -> Iterator[Stack]:
+    engine = lab_engines[request.param]
+    scenario = Stack(engine.client, engine.containers_dir, daemons[request.param])
+    yield scenario
+    engine.client.sweep(scenario.prefix)

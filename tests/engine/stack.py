@@ -1,0 +1,280 @@
+"""What a scenario is played on: an engine, a running relinkd, and containers of its own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, Unpack
+
+from asyncinotify import Inotify, Mask
+
+from tests.lab.client import Client, CreateOptions
+
+RELINKD = [str(Path(sys.executable).with_name("relinkd"))]
+FIRST = ["chrt", "--rr", "1"]
+"""Engine 28 leaves 15 ms between `connect` and `start`; the tests themselves fill the machine."""
+WATCHDOG = 20.0
+"""Seconds after which a wait is a failure; nothing is asserted about times below it."""
+
+_numbers = itertools.count(1)
+
+
+def until(condition: Callable[[], object], what: object = "it", timeout: float = WATCHDOG) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def resolve(hosts: str, name: str) -> list[str]:
+    """Return the addresses that a resolver finds for a name in a hosts file, in order."""
+    lines = (line.partition("#")[0].split() for line in hosts.splitlines())
+    return [words[0] for words in lines if name in words[1:]]
+
+
+class Daemon:
+    """A `relinkd run` whose every request to the engine is recorded."""
+
+    def __init__(self, socket: Path, containers_dir: Path, run_dir: Path, *more: str) -> None:
+        self.run_dir = run_dir
+        self.containers_dir = containers_dir
+        self.engine = run_dir / "engine.sock"
+        self.record = run_dir / "requests"
+        self.recorder = subprocess.Popen(
+            [
+                *FIRST,
+                sys.executable,
+                "-m",
+                "tests.engine.recorder",
+                socket,
+                self.engine,
+                self.record,
+            ]
+        )
+        self._log = run_dir / "log.jsonl"
+        self._more = more
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """The settings that every command of this scenario has."""
+        return [
+            f"--engine=unix://{self.engine}",
+            f"--containers-dir={self.containers_dir}",
+            f"--run-dir={self.run_dir}",
+        ]
+
+    def start(self, awaited: str = "daemon.looked") -> None:
+        """Start it and wait until it has said so."""
+        before = len(self.log(awaited))
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*FIRST, *RELINKD, "run", *self.options, *self._more], stdout=log, stderr=log
+            )
+        until(lambda: len(self.log(awaited)) > before, awaited)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(WATCHDOG)
+        self.process = None
+        return code
+
+    def log(self, event: str | None = None, **values: object) -> list[dict[str, Any]]:
+        """Return the lines logged so far that have this event and these values."""
+        text = self._log.read_text() if self._log.exists() else ""
+        whole = [line for line in text.splitlines(keepends=True) if line.endswith("}\n")]
+        lines = [json.loads(line) for line in whole]
+        return [
+            line
+            for line in lines
+            if (event is None or line["event"] == event)
+            and all(line.get(key) == value for key, value in values.items())
+        ]
+
+    def call(self, *arguments: str, code: int = 0) -> str:
+        """Run another command with the same settings; return what it answers."""
+        done = subprocess.run(
+            [*RELINKD, arguments[0], *self.options, *arguments[1:]],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+
+@contextmanager
+def daemon(socket: Path, containers_dir: Path, run_dir: Path, *more: str) -> Iterator[Daemon]:
+    """Run a relinkd; whatever it asked of the engine beside GET fails the test at the end."""
+    running = Daemon(socket, containers_dir, run_dir, *more)
+    try:
+        until(running.engine.exists, "the recorder")
+        running.start()
+        yield running
+    finally:
+        if running.process is not None:
+            assert running.stop() == 0
+        running.recorder.terminate()
+        running.recorder.wait(WATCHDOG)
+    requests = running.record.read_text().splitlines()
+    assert requests
+    assert [request for request in requests if not request.startswith("GET ")] == []
+
+
+class Witness(threading.Thread):
+    """A third process's eyes on a hosts file: each content it had, and when that was seen."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self._path = path
+        self._inotify = Inotify()
+        self._inotify.add_watch(path, Mask.MODIFY)
+        self._done = threading.Event()
+        self.seen: list[tuple[int, str]] = []
+        self._look()
+
+    def _look(self) -> None:
+        text = self._path.read_text(errors="replace")
+        self.seen.append((time.time_ns(), text))
+
+    def run(self) -> None:
+        while not self._done.is_set():
+            if select.select([self._inotify.fd], [], [], 0.05)[0]:
+                self._inotify.sync_get()
+                self._look()
+        self._look()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+        self._inotify.close()
+
+    def addresses(self, name: str) -> list[list[str]]:
+        """Return what the name resolved to, one after another, doubles left out."""
+        found = (resolve(text, name) for _, text in self.seen)
+        return [addresses for addresses, _ in itertools.groupby(found)]
+
+    def first(self, name: str, addresses: Sequence[str]) -> int:
+        """Return when the name first resolved to just these, in nanoseconds since the epoch."""
+        return next(at for at, text in self.seen if resolve(text, name) == list(addresses))
+
+
+@dataclass
+class Stack:
+    """Containers of one test on one engine. Tests say `db`; the engine knows `s7-db`."""
+
+    client: Client
+    containers_dir: Path
+    relinkd: Daemon
+    prefix: str = field(default_factory=lambda: f"s{next(_numbers)}-")
+
+    def name(self, short: str) -> str:
+        """Return the name by which the engine knows a container or network."""
+        return f"{self.prefix}{short}"
+
+    def links(self, declarations: str) -> dict[str, str]:
+        """Return the label that declares these, sources and networks under this test's names."""
+        words = []
+        for word in declarations.split():
+            link, at, network = word.partition("@")
+            source, _, alias = link.partition(":")
+            slash = "/" if source.startswith("/") else ""
+            named = f"{slash}{self.name(source.removeprefix('/'))}:{alias or source}"
+            on = network if network in ("", "bridge") else self.name(network)
+            words.append(f"{named}{at}{on}")
+        return {"relinkd.links": " ".join(words)}
+
+    def create(self, short: str, declared: str = "", /, **options: Unpack[CreateOptions]) -> str:
+        """Create a container that declares these links."""
+        options["labels"] = {
+            **(options.get("labels") or {}),
+            **(self.links(declared) if declared else {}),
+        }
+        return self.client.create(self.name(short), **options)
+
+    def run(self, short: str, declared: str = "", /, **options: Unpack[CreateOptions]) -> str:
+        """Create a container that declares these links, and start it."""
+        container = self.create(short, declared, **options)
+        self.client.start(container)
+        return container
+
+    def network(self, short: str, *subnets: str, internal: bool = False) -> str:
+        """Create a network, of IPv6 too where a subnet is."""
+        ipv6 = any(":" in subnet for subnet in subnets)
+        self.client.network_create(self.name(short), subnets=subnets, ipv6=ipv6, internal=internal)
+        return self.name(short)
+
+    def address(self, container: str, network: str = "bridge", family: int = 4) -> str:
+        """Return where a container is on a network, as the engine says."""
+        endpoint = self.client.network(network)["Containers"].get(container, {})
+        return str(endpoint.get(f"IPv{family}Address", "none")).partition("/")[0]
+
+    def hosts_path(self, container: str) -> Path:
+        """Return where a container's hosts file is on the host."""
+        return self.containers_dir / container / "hosts"
+
+    def hosts(self, container: str) -> str:
+        """Return a container's hosts file."""
+        return self.hosts_path(container).read_text()
+
+    def lookup(self, container: str, name: str) -> list[str]:
+        """Return what a name resolves to by the container's hosts file."""
+        return resolve(self.hosts(container), name)
+
+    def await_lookup(self, container: str, name: str, *addresses: str) -> None:
+        """Wait until a name resolves to just these."""
+        wanted = list(addresses)
+        until(lambda: self.lookup(container, name) == wanted, f"{name} at {wanted}")
+
+    def witness(self, container: str) -> Witness:
+        """Watch a container's hosts file."""
+        return Witness(self.hosts_path(container))
+
+    def crash(self, container: str) -> None:
+        """End a container's process without the engine having been asked."""
+        pid = self.client.inspect(container)["State"]["Pid"]
+        subprocess.run(["kill", "-KILL", str(pid)], check=True)
+
+    def event_time(self, action: str, subject: str, since_ns: int) -> int:
+        """Return when the engine first said that this happened, in its own nanoseconds."""
+        deadline = time.monotonic() + WATCHDOG
+        while time.monotonic() < deadline:
+            for event in self.client.events(since=since_ns / 1e9 - 1, until=time.time() + 0.001):
+                actor = event["Actor"]
+                who = actor["ID"], actor["Attributes"].get("container")
+                if event["Action"] == action and subject in who and event["timeNano"] > since_ns:
+                    return int(event["timeNano"])
+            time.sleep(0.02)
+        raise AssertionError(f"no {action} of {subject}")
+
+    def state(self, recipient: str, alias: str) -> dict[str, Any]:
+        """Return the row that `relinkd links` has for an alias."""
+        answer = self.relinkd.call("links", self.name(recipient), "--format=json")
+        (row,) = (row for row in json.loads(answer) if row["alias"] == alias)
+        found: dict[str, Any] = row
+        return found
+
+    def ping(self, container: str, name: str) -> str:
+        """Return the address that the container's own resolver finds for a name."""
+        _, output = self.client.exec(container, ["ping", "-c1", "-W1", name])
+        found = re.search(r"PING \S+ \(([^)]+)\)", output)
+        return found[1] if found else output

@@ -1,0 +1,581 @@
+"""A fake Docker engine: the API over a unix socket, in a thread and a loop of its own.
+
+It says what real engines said (tests/fixtures) in the order in which they say it; the contract
+tests run against it and against real engines alike, so that it cannot lie.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.fakes.faults import Faults, Rule, fail_by, mangled
+from tests.fakes.generations import GENERATIONS, Json, Timing, Version
+from tests.fakes.journal import Subscriber, encoded, modern, wanted
+from tests.fakes.model import BUILTIN, EngineError, signal_number
+from tests.fakes.shapes import Shapes, labelled
+from tests.fakes.state import World
+from tests.lab.client import Client
+
+T = TypeVar("T")
+
+_VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)")
+# Go's server sends longer answers in chunks.
+_CHUNKED_ABOVE = 2048
+# A subscriber that reads nothing is told about 1,200 events, and then loses the others.
+_STALLED = 1200 * 400
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as it came; the path has no version, but its query."""
+
+    method: str
+    path: str
+    time: float
+    version: Version | None = None
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def url(self) -> str:
+        """The path without its query."""
+        return urlsplit(self.path).path
+
+    def query(self, key: str, default: str = "") -> str:
+        """Return a parameter of the query."""
+        return parse_qs(urlsplit(self.path).query).get(key, [default])[-1]
+
+    def flag(self, key: str) -> bool:
+        """Return a parameter that is true or false."""
+        return self.query(key).lower() not in {"", "0", "false", "no", "none"}
+
+    def filters(self) -> dict[str, list[str]]:
+        """Return the filters: lists, or the older objects of value to true."""
+        given = json.loads(self.query("filters") or "{}")
+        return {key: [*values] for key, values in given.items()}
+
+    def json(self) -> Json:
+        """Return the body as JSON."""
+        body: Json = json.loads(self.body or b"{}")
+        return body
+
+
+@dataclass(slots=True)
+class Answer:
+    """A status and a body of JSON or of text."""
+
+    status: int = 200
+    body: Any = None
+    content_type: str = "application/json"
+
+    def encoded(self) -> bytes:
+        """Return the body's bytes."""
+        if self.body is None:
+            return b""
+        if isinstance(self.body, bytes):
+            return self.body
+        return json.dumps(self.body).encode() + b"\n"
+
+
+Handler = Callable[[Request, Version, str], Awaitable[Answer]]
+
+
+class FakeEngine:
+    """An engine that listens as soon as it is made, and until `close`.
+
+    Everything public may be called from any thread but the engine's own.
+    """
+
+    def __init__(
+        self,
+        generation: str = "28",
+        *,
+        socket: Path,
+        root: Path,
+        timing: Timing | None = None,
+        bridge_subnets: tuple[str, ...] = ("172.17.0.0/16",),
+    ) -> None:
+        known = GENERATIONS[generation]
+        self.socket = socket
+        self.requests: list[Request] = []
+        self.id = str(uuid.uuid4())
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name=f"fake-engine-{generation}", daemon=True
+        )
+        self._thread.start()
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.StreamWriter] = set()
+        self.world = self.call(
+            lambda: World(known, root, timing or Timing.of(known), bridge_subnets=bridge_subnets)
+        )
+        self._shapes = Shapes(self.world)
+        self.faults = Faults(lambda: self.world.journal, self.call)
+        self.world.journal.tamper = self.faults.tamper
+        self._routes = self._make_routes()
+        self.client = Client(socket)
+        self.listen_again()
+
+    # -- control, from any thread
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run a function in the engine's loop."""
+
+        async def run() -> T:
+            return function()
+
+        return self.wait(run())
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the engine's loop and wait for its end."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """Stop listening, drop every connection and end the thread."""
+        if self._loop.is_closed():
+            return
+        self.stop_listening()
+        self.wait(self._end_tasks())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def _end_tasks(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    @property
+    def timing(self) -> Timing:
+        """How long things take; may be changed at any time."""
+        return self.world.timing
+
+    @property
+    def containers_dir(self) -> Path:
+        """Where the hosts files are."""
+        return self.world.root / "containers"
+
+    @property
+    def streams(self) -> int:
+        """How many event streams are open."""
+        return len(self.world.journal.subscribers)
+
+    def hosts(self, container: str) -> str:
+        """Return what a container finds in its hosts file."""
+        path = self.call(lambda: self.world.find(container).hosts_path)
+        return Path(path).read_text()
+
+    def crash(self, container: str, code: int = 1) -> None:
+        """End a container's process, without anybody having asked for it."""
+        self.wait(self._with(container, lambda found: self.world.exit(found, code)))
+
+    def set_health(self, container: str, health: str) -> None:
+        """Let a probe find a container `healthy` or `unhealthy`."""
+        self.wait(self._with(container, lambda found: self.world.set_health(found, health)))
+
+    async def _with(self, name: str, act: Callable[[Any], Awaitable[None]]) -> None:
+        await act(self.world.find(name))
+
+    def emit(self, event: Json) -> None:
+        """Publish an event of one's own making: kept in the history and told to everybody."""
+        self.call(lambda: self.world.journal.publish(event))
+
+    def populate(
+        self,
+        networks: int,
+        per_network: int,
+        labels: Callable[[int, int], dict[str, str]] | None = None,
+    ) -> list[str]:
+        """Make many running containers at once; see `World.populate`."""
+        return self.call(lambda: self.world.populate(networks, per_network, labels))
+
+    def stop_listening(self) -> None:
+        """Go away: the socket is removed, every connection breaks."""
+        self.call(self._go_away)
+
+    def _go_away(self) -> None:
+        if self._server:
+            self._server.close()
+            self._server = None
+            self.socket.unlink(missing_ok=True)
+        for writer in self._connections:
+            writer.transport.abort()
+
+    def listen_again(self) -> None:
+        """Listen on a new socket at the same place."""
+        self.wait(self._listen())
+
+    async def _listen(self) -> None:
+        self.socket.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+
+    def restart(self, generation: str | None = None, *, keep: bool = True) -> None:
+        """Restart the engine, as another generation if one is named; its history is lost.
+
+        With `keep` the containers go on running (live-restore) and no event tells of it;
+        otherwise they are stopped, and those whose policy says so are started again.
+        """
+        known = GENERATIONS[generation] if generation else self.world.generation
+
+        async def act() -> None:
+            if not keep:
+                await self.world.shut_down()
+            for subscriber in [*self.world.journal.subscribers]:
+                subscriber.close()
+            self._go_away()
+            await self.world.boot(known)
+            await self._listen()
+
+        self.wait(act())
+
+    # -- serving
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        try:
+            while request := await self._read(reader):
+                self.requests.append(request)
+                if not await self._respond(request, reader, writer):
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, or this engine did
+        finally:
+            self._connections.discard(writer)
+            writer.close()
+
+    async def _read(self, reader: asyncio.StreamReader) -> Request | None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            return None
+        first, *lines = head.decode("latin-1").rstrip().split("\r\n")
+        headers = {
+            name.lower(): value.strip() for name, _, value in (ln.partition(":") for ln in lines)
+        }
+        body = b""
+        if "chunked" in headers.get("transfer-encoding", ""):
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                body += await reader.readexactly(size)
+                await reader.readexactly(2)
+            await reader.readuntil(b"\r\n")
+        elif length := int(headers.get("content-length", 0)):
+            body = await reader.readexactly(length)
+        method, path, _ = first.split(" ")
+        version = None
+        if found := _VERSIONED.fullmatch(path):
+            version, path = (int(found[1]), int(found[2])), found[3]
+        return Request(method, path, time.time(), version, body)
+
+    async def _respond(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        """Answer one request; return whether the connection can be used again."""
+        rules = await self.faults.meet(request.path)
+        try:
+            fail_by(rules)
+            api = self._agreed(request.version)
+            if request.method == "GET" and request.url == "/events":
+                await self._stream(request, api, reader, writer)
+                return False
+            answer = await self._dispatch(request, api)
+        except EngineError as fault:
+            answer = self._refusal(fault, request.version)
+        return await self._send(request, answer, rules, writer)
+
+    def _refusal(self, fault: EngineError, version: Version | None) -> Answer:
+        """Return how a refusal is told: as text to old clients, but by 26."""
+        if fault.status == HTTPStatus.NOT_MODIFIED:
+            return Answer(fault.status)
+        if version and version < (1, 24) and self.world.generation.number != 26:
+            text = f"{fault.message}\n".encode()
+            return Answer(fault.status, text, "text/plain; charset=utf-8")
+        return Answer(fault.status, {"message": fault.message})
+
+    def _agreed(self, version: Version | None) -> Version:
+        generation = self.world.generation
+        if version is None:
+            return generation.api
+        if version < generation.min_api:
+            raise EngineError(
+                HTTPStatus.BAD_REQUEST,
+                f"client version {_dotted(version)} is too old. Minimum supported API version "
+                f"is {_dotted(generation.min_api)}, please upgrade your client to a newer "
+                "version",
+            )
+        if version > generation.api:
+            raise EngineError(
+                HTTPStatus.BAD_REQUEST,
+                f"client version {_dotted(version)} is too new. Maximum supported API version "
+                f"is {_dotted(generation.api)}",
+            )
+        return version
+
+    async def _dispatch(self, request: Request, api: Version) -> Answer:
+        for method, pattern, handler in self._routes:
+            if method == request.method and (found := pattern.fullmatch(request.url)):
+                name = unquote(found[1]) if found.groups() else ""
+                return await handler(request, api, name)
+        raise EngineError(HTTPStatus.NOT_FOUND, "page not found")
+
+    def _head(self, status: int, content_type: str) -> str:
+        generation = self.world.generation
+        return (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"Api-Version: {_dotted(generation.api)}\r\n"
+            f"Content-Type: {content_type}\r\n"
+            "Docker-Experimental: false\r\n"
+            "Ostype: linux\r\n"
+            f"Server: Docker/{generation.release} (linux)\r\n"
+        )
+
+    async def _send(
+        self, request: Request, answer: Answer, rules: list[Rule], writer: asyncio.StreamWriter
+    ) -> bool:
+        body = mangled(rules, answer.encoded())
+        head = self._head(answer.status, answer.content_type)
+        whole = not any(rule.truncate for rule in rules)
+        if answer.status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}:
+            writer.write(f"{head}\r\n".encode())
+        elif len(body) > _CHUNKED_ABOVE and whole:
+            head += "Transfer-Encoding: chunked\r\n\r\n"
+            writer.write(head.encode() + _chunk(body) + b"0\r\n\r\n")
+        else:
+            head += f"Content-Length: {len(body)}\r\n\r\n"
+            shown = b"" if request.method == "HEAD" else body
+            writer.write(head.encode() + (shown if whole else body[: len(body) // 2]))
+        await writer.drain()
+        return whole
+
+    async def _stream(
+        self,
+        request: Request,
+        api: Version,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        """Tell events until the client goes, or the stream is ended from here."""
+        since, until = _nanoseconds(request.query("since")), _nanoseconds(request.query("until"))
+        if since is not None and until is not None and until < since:
+            raise EngineError(
+                HTTPStatus.BAD_REQUEST,
+                f"`since` time ({request.query('since')}) cannot be after `until` time "
+                f"({request.query('until')})",
+            )
+        kind = "application/jsonl" if api >= (1, 52) else "application/json"
+        writer.write((self._head(200, kind) + "Transfer-Encoding: chunked\r\n\r\n").encode())
+        filters, legacy = request.filters(), api < (1, 52)
+
+        def write(data: bytes) -> None:
+            if writer.transport.get_write_buffer_size() < _STALLED:
+                writer.write(_chunk(data))
+
+        def close() -> None:
+            journal.forget(subscriber)
+            writer.write(b"0\r\n\r\n")
+            writer.close()
+
+        def abort() -> None:
+            journal.forget(subscriber)
+            writer.transport.abort()
+
+        journal = self.world.journal
+        subscriber = Subscriber(write, close, abort, filters, legacy)
+        if since is not None or until is not None:
+            for event in journal.between(since or 0, until):
+                if wanted(event, filters):
+                    write(encoded(event if legacy else modern(event)))
+        journal.subscribers.append(subscriber)
+        left = None if until is None else max(0, until - time.time_ns()) / 10**9
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await reader.read()
+        finally:
+            if journal.forget(subscriber):
+                close()
+
+    # -- the API
+
+    def _make_routes(self) -> list[tuple[str, re.Pattern[str], Handler]]:
+        table: list[tuple[str, str, Handler]] = [
+            ("GET", "/_ping", self._ping),
+            ("HEAD", "/_ping", self._ping),
+            ("GET", "/version", self._version),
+            ("GET", "/info", self._info),
+            ("GET", "/containers/json", self._list),
+            ("POST", "/containers/create", self._create),
+            ("GET", "/containers/([^/]+)/json", self._inspect),
+            ("POST", "/containers/([^/]+)/start", self._start),
+            ("POST", "/containers/([^/]+)/stop", self._stop),
+            ("POST", "/containers/([^/]+)/restart", self._restart),
+            ("POST", "/containers/([^/]+)/kill", self._kill),
+            ("POST", "/containers/([^/]+)/rename", self._rename),
+            ("POST", "/containers/([^/]+)/pause", self._pause),
+            ("POST", "/containers/([^/]+)/unpause", self._unpause),
+            ("POST", "/containers/([^/]+)/exec", self._not_here),
+            ("PUT", "/containers/([^/]+)/archive", self._not_here),
+            ("DELETE", "/containers/([^/]+)", self._remove),
+            ("GET", "/networks", self._networks),
+            ("POST", "/networks/create", self._create_network),
+            ("GET", "/networks/([^/]+)", self._network),
+            ("DELETE", "/networks/([^/]+)", self._remove_network),
+            ("POST", "/networks/([^/]+)/connect", self._connect),
+            ("POST", "/networks/([^/]+)/disconnect", self._disconnect),
+        ]
+        return [(method, re.compile(pattern), handler) for method, pattern, handler in table]
+
+    async def _ping(self, _request: Request, _api: Version, _name: str) -> Answer:
+        return Answer(body=b"OK", content_type="text/plain; charset=utf-8")
+
+    async def _version(self, _request: Request, _api: Version, _name: str) -> Answer:
+        return Answer(body=self._shapes.version())
+
+    async def _info(self, _request: Request, _api: Version, _name: str) -> Answer:
+        return Answer(body=self._shapes.info(self.id))
+
+    async def _list(self, request: Request, api: Version, _name: str) -> Answer:
+        everything, filters = request.flag("all"), request.filters()
+        return Answer(body=self._shapes.summaries(api, everything=everything, filters=filters))
+
+    async def _inspect(self, _request: Request, api: Version, name: str) -> Answer:
+        container = self.world.find(name)
+        async with container.lock:
+            return Answer(body=self._shapes.inspect(container, api))
+
+    async def _create(self, request: Request, _api: Version, _name: str) -> Answer:
+        container = self.world.create(request.query("name"), request.json())
+        warnings = []
+        if container.links and self.world.generation.number >= 29:
+            warnings.append(
+                "Links on the default bridge network are deprecated and will be removed in a "
+                "future release. Use a custom network instead."
+            )
+        return Answer(HTTPStatus.CREATED, {"Id": container.id, "Warnings": warnings})
+
+    async def _start(self, _request: Request, _api: Version, name: str) -> Answer:
+        await self.world.start(self.world.find(name))
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _stop(self, request: Request, _api: Version, name: str) -> Answer:
+        await self.world.stop(self.world.find(name), float(request.query("t", "10")))
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _restart(self, request: Request, _api: Version, name: str) -> Answer:
+        await self.world.restart(self.world.find(name), float(request.query("t", "10")))
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _kill(self, request: Request, _api: Version, name: str) -> Answer:
+        number = signal_number(request.query("signal") or "KILL")
+        await self.world.kill(self.world.find(name), number)
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _rename(self, request: Request, _api: Version, name: str) -> Answer:
+        await self.world.rename(self.world.find(name), request.query("name"))
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _pause(self, _request: Request, _api: Version, name: str) -> Answer:
+        await self.world.freeze(self.world.find(name), on=True)
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _unpause(self, _request: Request, _api: Version, name: str) -> Answer:
+        await self.world.freeze(self.world.find(name), on=False)
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _remove(self, request: Request, _api: Version, name: str) -> Answer:
+        if request.flag("link"):
+            recipient, _, alias = name.removeprefix("/").partition("/")
+            await self.world.unlink(self.world.find(recipient), alias)
+        else:
+            await self.world.remove(self.world.find(name), force=request.flag("force"))
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _not_here(self, _request: Request, _api: Version, _name: str) -> Answer:
+        raise EngineError(
+            HTTPStatus.NOT_IMPLEMENTED, "the fake engine has no processes and no files"
+        )
+
+    async def _networks(self, request: Request, _api: Version, _name: str) -> Answer:
+        filters = request.filters()
+        shown = [
+            self._shapes.network(network, brief=True)
+            for network in self.world.networks.values()
+            if _network_passes(self._shapes.network(network, brief=True), filters)
+        ]
+        return Answer(body=shown)
+
+    async def _network(self, _request: Request, _api: Version, name: str) -> Answer:
+        return Answer(body=self._shapes.network(self.world.networks.find(name)))
+
+    async def _create_network(self, request: Request, _api: Version, _name: str) -> Answer:
+        network = self.world.networks.create(request.json())
+        return Answer(HTTPStatus.CREATED, {"Id": network.id, "Warning": ""})
+
+    async def _remove_network(self, _request: Request, _api: Version, name: str) -> Answer:
+        self.world.networks.remove(name)
+        return Answer(HTTPStatus.NO_CONTENT)
+
+    async def _connect(self, request: Request, _api: Version, name: str) -> Answer:
+        body = request.json()
+        container = self.world.find(body["Container"])
+        await self.world.connect(name, container, body.get("EndpointConfig") or {})
+        return Answer()
+
+    async def _disconnect(self, request: Request, _api: Version, name: str) -> Answer:
+        body = request.json()
+        container, force = self.world.find(body["Container"]), bool(body.get("Force"))
+        await self.world.disconnect(name, container, force=force)
+        return Answer()
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _nanoseconds(text: str) -> int | None:
+    """Return a time of the API, `seconds` or `seconds.nanoseconds`, in nanoseconds."""
+    if not text:
+        return None
+    seconds, _, fraction = text.partition(".")
+    return int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0"))
+
+
+def _network_passes(shown: Json, filters: dict[str, list[str]]) -> bool:
+    for key, values in filters.items():
+        match key:
+            case "name":
+                passed = any(re.search(value, shown["Name"]) for value in values)
+            case "id":
+                passed = any(shown["Id"].startswith(value) for value in values)
+            case "driver":
+                passed = shown["Driver"] in values
+            case "label":
+                passed = labelled(shown["Labels"], values)
+            case "type":
+                passed = ("builtin" if shown["Name"] in BUILTIN else "custom") in values
+            case _:
+                raise EngineError(HTTPStatus.BAD_REQUEST, f"invalid filter '{key}'")
+        if values and not passed:
+            return False
+    return True

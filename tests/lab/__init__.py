@@ -1,0 +1,1 @@
+"""The lab: real Docker engines in private network namespaces, in three versions."""

@@ -1,0 +1,176 @@
+"""Real Docker engines, each in a network namespace of its own, side by side on one machine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab import images
+from tests.lab.base import PATH, LabError, run
+from tests.lab.client import Client
+from tests.lab.footprint import Footprint, reap
+from tests.lab.packages import VERSIONS, library_path, prefix, require_machine, version_of
+
+__all__ = ["VERSIONS", "Engine", "LabError", "engine"]
+
+_numbers = itertools.count(1)
+_START_TIMEOUT = 60.0
+_STOP_TIMEOUT = 60.0
+
+
+class Engine:
+    """One dockerd on its own data, which may be stopped, killed and started again.
+
+    Its control socket is a unix socket and so is reached from everywhere; its bridges, its
+    containers' addresses and its published ports are in its network namespace alone.
+    """
+
+    def __init__(self, key: str, *, root: Path | None, dockerd_args: Sequence[str]) -> None:
+        self.key = key
+        self._prefix = prefix(key)
+        self.version = version_of(self._prefix)
+        name = f"{key}-{os.getpid()}-{next(_numbers)}"
+        self.root = Path(tempfile.mkdtemp(prefix=f"relinkd-lab-{key}-", dir=root))
+        self._footprint = Footprint.make(name, self.root)
+        self.netns = self._footprint.netns
+        state = self._footprint.state
+        self.socket = state / "docker.sock"
+        self.log = state / "dockerd.log"
+        self.containers_dir = self.root / "containers"
+        self.client = Client(self.socket)
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-m", "tests.lab", "watch", name],
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,  # a Ctrl-C that ends the owner must not end it too
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self._command = [
+            *self._nsenter(),
+            str(self._prefix / "lab-bin/dockerd"),
+            f"--config-file={_write(state / 'daemon.json', {})}",
+            f"--data-root={self.root}",
+            f"--exec-root={state / 'exec'}",
+            f"--host=unix://{self.socket}",
+            f"--pidfile={state / 'docker.pid'}",
+            *dockerd_args,
+        ]
+        self._dockerd: subprocess.Popen[bytes] | None = None
+        plugins = {"cliPluginsExtraDirs": [str(self._prefix / "usr/libexec/docker/cli-plugins")]}
+        self._cli_config = _write(state / "cli/config.json", plugins).parent
+        # Containers of a dual-stack network reach each other through the namespace's own stack.
+        self.run_in_netns(["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"])
+
+    def _nsenter(self) -> list[str]:
+        # Not `ip netns exec`: it mounts a fresh /sys, which hides the cgroups from dockerd.
+        return ["nsenter", f"--net=/run/netns/{self.netns}"]
+
+    def start(self) -> None:
+        """Start dockerd, and return when it answers."""
+        environment = {
+            **os.environ,
+            "PATH": f"{self._prefix / 'lab-bin'}:{PATH}",
+            "LD_LIBRARY_PATH": library_path(self._prefix),
+        }
+        with self.log.open("ab") as log:
+            self._dockerd = subprocess.Popen(
+                self._command,
+                env=environment,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + _START_TIMEOUT
+        while not self._answers():
+            if self._dockerd.poll() is not None or time.monotonic() > deadline:
+                last = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+                raise LabError(f"dockerd {self.version} did not start; the end of its log:\n{last}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        try:
+            status, _ = self.client.raw("GET", "/_ping")
+        except OSError:
+            return False
+        return status == 200
+
+    def stop(self) -> None:
+        """Stop dockerd in order; without --live-restore its containers are stopped first."""
+        if self._dockerd:
+            self._dockerd.terminate()
+            self._dockerd.wait(_STOP_TIMEOUT)
+
+    def kill(self) -> None:
+        """Kill dockerd; its containers run on until it is started again."""
+        if self._dockerd:
+            self._dockerd.kill()
+            self._dockerd.wait()
+            self._await_containerd()
+
+    def _await_containerd(self) -> None:
+        """Wait until the kernel has ended dockerd's containerd as well.
+
+        The next dockerd takes a dead one that nobody has reaped yet for a living one.
+        """
+        file = self._footprint.state / "exec/containerd/containerd.pid"
+        while int(file.read_text()) in self._footprint.processes():
+            time.sleep(0.01)
+        file.unlink()
+
+    def remove(self) -> None:
+        """Take the engine and all that it started off the machine, at once."""
+        self._watchdog.kill()
+        self._watchdog.wait()
+        self._footprint.remove()
+        if self._dockerd:
+            self._dockerd.wait()
+
+    def docker(self, *args: str | Path, timeout: float = 60, check: bool = True) -> str:
+        """Run the Docker CLI of this engine's days against it and return its output.
+
+        `compose` is there too; `build` is the classic builder, as there is no buildx.
+        """
+        argv = [self._prefix / "lab-bin/docker", "-H", f"unix://{self.socket}", *args]
+        environment = {"DOCKER_CONFIG": str(self._cli_config), "DOCKER_BUILDKIT": "0"}
+        return run(argv, env=environment, timeout=timeout, check=check)
+
+    def run_in_netns(
+        self, argv: Sequence[str | Path], *, timeout: float = 60, check: bool = True
+    ) -> str:
+        """Run a command where the containers' addresses are, and return its output."""
+        return run([*self._nsenter(), *argv], timeout=timeout, check=check)
+
+
+def _write(file: Path, content: object) -> Path:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content))
+    return file
+
+
+@contextmanager
+def engine(
+    key: str, *, root: Path | None = None, dockerd_args: Sequence[str] = ()
+) -> Iterator[Engine]:
+    """Run an engine of one of `VERSIONS`, with the images `busybox` and `single`.
+
+    Its data is in a folder of its own below `root` (default: where temporary files go).
+    """
+    require_machine()
+    reap()
+    made = Engine(key, root=root, dockerd_args=dockerd_args)
+    try:
+        made.start()
+        images.load(made.client)
+        yield made
+    finally:
+        made.remove()

@@ -1,0 +1,1 @@
+"""Observe a Docker engine and the files it writes; decide and change nothing."""
