@@ -1,6 +1,7 @@
 """The daemon: everything wired up once, in one task group, until a signal."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,8 +48,15 @@ def run(settings: Settings) -> None:
     Raises:
         CannotRunError: the containers directory cannot be used.
     """
+    _allow_open_files()
     with open_files(settings) as files:
         anyio.run(_main, settings, files)
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit to the hard one: a descriptor is kept open for each hosts file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _main(settings: Settings, files: HostsFiles) -> None:

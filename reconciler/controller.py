@@ -6,8 +6,8 @@ are pure, and a file is written in well under a millisecond.
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from logging import INFO, WARNING
+from dataclasses import dataclass, field, replace
+from logging import DEBUG, INFO, WARNING
 
 import anyio
 import anyio.lowlevel
@@ -34,6 +34,8 @@ LEASE_PATIENCE = 0.005
 """Seconds for which a lease is tried before slots alone are edited without one."""
 LEASE_PAUSE = 0.0005
 """Seconds between two tries."""
+ANSWER_PATIENCE = 0.01
+"""Seconds that recipients of a source that connects are left alone until its address is known."""
 FILE_CLOSED = Hint("file")
 _WARN = frozenset({"refused", "failed", "unreachable", "shadowed"})
 
@@ -77,7 +79,8 @@ class Controller:
 
     def changed(self, containers: set[str], cause: Hint) -> None:
         """Put the files in the queue that the change may concern."""
-        self._log.debug(log.CHANGED, containers=len(containers), **self._cause(cause))
+        if self._log.is_enabled_for(DEBUG):
+            self._log.debug(log.CHANGED, containers=len(containers), **self._cause(cause))
         for id_ in containers:
             container = self._mirror.containers.get(id_)
             if container is None:
@@ -87,8 +90,21 @@ class Controller:
         for recipient in self.graph.affected(containers, self._mirror):
             container = self._mirror.containers.get(recipient)
             owner = owner_of(container, self._mirror) if container else None
-            if owner is not None:
+            if owner is None:
+                continue
+            if owner.id != cause.container and self._is_asked(cause):
+                self._queue.add_later(("hosts", owner.id), cause, ANSWER_PATIENCE)
+            else:
                 self._queue.add(("hosts", owner.id), cause)
+
+    def _is_asked(self, cause: Hint) -> bool:
+        """Whether a source's `connect` waits for its address, before which nothing can be said.
+
+        Looking at its recipients' files meanwhile would only keep the answer waiting.
+        """
+        return cause.action == "connect" and cause.network not in self._mirror.endpoints(
+            cause.container
+        )
 
     def looked(self) -> None:
         """Let deliveries begin, and look at a tenth of the files, all those that none watches."""
@@ -146,9 +162,15 @@ class Controller:
 
     def _handle(self, key: Key, cause: Hint) -> None:
         owner = self._mirror.containers.get(key[1])
-        if owner is None or not owner.running:
-            return  # the engine rebuilds the file at its start
+        if owner is None:
+            return
         known = self._known.get(owner.id)
+        if not owner.running:
+            if known is None or cause is not FILE_CLOSED:
+                return
+            # The engine has rebuilt the file for a start that it tells of only later, at `connect`:
+            # 26 to 57 ms sooner on 28 and 29, where the process follows 7 ms after that.
+            owner = replace(owner, state="starting")
         if known is None and owner.detail is None and owner.state != "starting":
             return  # its inspect, on its way, brings it here again with all its links
         want = desired(owner, self.graph, self._mirror)
@@ -163,7 +185,7 @@ class Controller:
 
     def _deliver(self, owner: Container, want: Desired, known: _File) -> Outcome:
         # Watched before it is read, so that no rewrite falls between.
-        self._watch.add(owner.id, self._files.path(owner.id))
+        self._watched(owner.id)
         waited = time.monotonic() - known.busy_since if known.busy_since is not None else 0.0
         return self._files.deliver(
             owner.id, want.slots, want.engine_links, lease_required=waited < LEASE_PATIENCE
@@ -174,13 +196,14 @@ class Controller:
     ) -> None:
         """Take note of what became of a delivery, and have the rest of it tried again."""
         key = "hosts", owner.id
-        self._log.debug(
-            log.DELIVERED,
-            recipient=owner.name,
-            status=outcome.status.name.lower(),
-            changed=outcome.changed,
-            **self._cause(cause),
-        )
+        if self._log.is_enabled_for(DEBUG):
+            self._log.debug(
+                log.DELIVERED,
+                recipient=owner.name,
+                status=outcome.status.name.lower(),
+                changed=outcome.changed,
+                **self._cause(cause),
+            )
         if outcome.status is Status.BUSY and known.busy_since is None:
             known.busy_since = time.monotonic()
         if outcome.status is Status.BUSY and (
@@ -210,7 +233,7 @@ class Controller:
         self._files.forget(container)
 
     def _watched(self, owner: str) -> bool:
-        return self._watch.add(owner, self._files.path(owner))
+        return owner in self._watch or self._watch.add(owner, self._files.path(owner))
 
     # -- what is said ----------------------------------------------------------------------------
 

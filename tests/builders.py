@@ -6,7 +6,10 @@ observer does, and keeps a `LinkGraph` beside it, as the controller does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
+
+from hypothesis import HealthCheck, settings
 
 from reconciler.core.declare import KINDS, Kind
 from reconciler.core.graph import LinkGraph
@@ -33,6 +36,9 @@ from watchers.model import (
 
 SECOND = 10**9
 
+patient = partial(settings, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Of a property: how long it takes is pytest's to watch, on a machine that does other things."""
+
 
 def id_of(name: str) -> str:
     """The ID of the container or network that is built under a name: 64 hex digits."""
@@ -52,9 +58,7 @@ def network(
     return Network(id_of(name), name, driver, internal, tuple(gateways), subnets, labels or {})
 
 
-def compose(
-    project: str, service: str, number: int = 1, *, oneoff: bool = False
-) -> dict[str, str]:
+def compose(project: str, service: str, number: int = 1, *, oneoff: bool = False) -> dict[str, str]:
     """The labels of a container that Compose made."""
     return {
         COMPOSE_PROJECT: project,
@@ -189,10 +193,13 @@ class World:
             members.pop(self.id(name), None)
         self.hear("destroy", name)
 
-    def hear(self, action: str, name: str, network_name: str = "", **values: str | int) -> None:
+    def hear(self, action: str, name: str, network_name: str = "", *, time_ns: int = 0) -> None:
         """Have an event withdraw what it may."""
         network_id = self.networks[network_name].id if network_name else ""
-        hint = Hint(action, self.id(name), network_id, **values)  # type: ignore[arg-type]
+        self._take_in(self.mirror.withdraw(Hint(action, self.id(name), network_id, time_ns)))
+
+    def rename(self, name: str, new: str) -> None:
+        hint = Hint("rename", self.id(name), name=new, old_name=name)
         self._take_in(self.mirror.withdraw(hint))
 
     def tell(self, network_name: str) -> None:

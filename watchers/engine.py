@@ -1,18 +1,22 @@
 """The engine by GET only: finding it, one negotiated API version, answers as model values.
 
-aiodocker finds the engine as Docker's own client does (DOCKER_HOST, contexts, TLS) and owns the
-connections. Questions go over its session directly: each has a deadline, the answer's bytes are
-read before they are parsed (large ones off the loop), and every failure becomes one of four
-errors, where aiodocker lets five kinds of others through. It is also the faster way: `connect` to
-file written took 1.6 to 1.9 times a bare socket, and 1.7 to 2.2 times through aiodocker's calls.
+The engine is found as Docker's own client finds it (DOCKER_HOST, contexts, TLS), where aiodocker
+knows no DOCKER_CONFIG, prefers the context to DOCKER_HOST and reads DOCKER_TLS_VERIFY=yes as no;
+it owns the connections. Questions go over its session directly: each has a deadline, the answer's
+bytes are read before they are parsed (large ones off the loop), and every failure becomes one of
+four errors, where aiodocker lets five kinds of others through. It is also the faster way: `connect`
+to file written took 1.6 to 1.9 times a bare socket, and 1.7 to 2.2 times through aiodocker's calls.
 """
 
 import errno
+import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import aiohttp
 import anyio
@@ -24,6 +28,8 @@ from yarl import URL
 from watchers import parse
 from watchers.model import ContainerAnswer, ListAnswer, NetworkAnswer, NetworkListAnswer
 
+T = TypeVar("T")
+
 OUR_API = (1, 51)
 """The newest version whose answers parse.py was tried on; 29 speaks it too."""
 OLDEST_API = (1, 41)
@@ -34,6 +40,8 @@ LIST_DEADLINE = 30.0
 """Seconds for a list: 10 MB at 10,000 containers."""
 _OFF_LOOP = 256 * 1024
 """Bytes from which parsing takes more than a millisecond or so and moves to a thread."""
+_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "~/.docker/run/docker.sock")
+"""Where engines listen that nobody named."""
 
 
 class EngineError(Exception):
@@ -70,7 +78,7 @@ def _explain(address: str, error: BaseException) -> EngineError:
         )
     if number == errno.ECONNREFUSED:
         return EngineGoneError(f"nothing listens at {address}: is the engine running?")
-    return EngineGoneError(f"{address}: {str(error) or type(error).__name__}")
+    return EngineGoneError(f"{address}: {str(code) or type(error).__name__}")
 
 
 def connect(address: str | None) -> tuple[Docker, str]:
@@ -80,22 +88,79 @@ def connect(address: str | None) -> tuple[Docker, str]:
         EngineUnusableError: no engine is named anywhere, or in a way that cannot be used.
     """
     try:
-        if (address or os.environ.get("DOCKER_HOST", "")).startswith("ssh://"):
-            raise EngineUnusableError(
-                "ssh:// is not supported: forward the engine's socket "
-                "(ssh -L /tmp/docker.sock:/var/run/docker.sock HOST) and use unix:///tmp/docker.sock"
-            )
-        docker = Docker(url=address or None, api_version="v1.41")
-    except AssertionError:
-        raise EngineUnusableError(
-            "no engine found: DOCKER_HOST is not set, there is no current context and none of the "
-            "usual sockets exists; name it with --engine unix:///path/to/docker.sock"
-        ) from None
-    except (ValueError, OSError) as error:
+        address, tls = _find(address)
+        docker = Docker(url=address, ssl_context=tls, api_version="v1.41")
+    except (ValueError, OSError, RuntimeError) as error:
         raise EngineUnusableError(f"cannot use {address or 'the engine'}: {error}") from error
     if isinstance(docker.connector, aiohttp.UnixConnector):
         return docker, f"unix://{docker.connector.path}"
     return docker, docker.docker_host
+
+
+def _find(address: str | None) -> tuple[str, ssl.SSLContext | None]:
+    """Return where the engine is: as said, DOCKER_HOST, the context, or a usual socket."""
+    tls = None
+    address = address or os.environ.get("DOCKER_HOST")
+    if not address:
+        address, tls = _context()
+    if not address:
+        sockets = (Path(path).expanduser() for path in _SOCKETS)
+        address = next((f"unix://{path}" for path in sockets if path.is_socket()), None)
+    if not address:
+        raise EngineUnusableError(
+            "no engine found: DOCKER_HOST is not set, there is no current context and none of the "
+            "usual sockets exists; name it with --engine unix:///path/to/docker.sock"
+        )
+    scheme, _, rest = address.rstrip("/").partition("://")
+    if scheme == "unix":
+        return address, None
+    if scheme == "ssh":
+        raise EngineUnusableError(
+            "ssh:// is not supported: forward the engine's socket "
+            "(ssh -L /tmp/docker.sock:/var/run/docker.sock HOST) and use unix:///tmp/docker.sock"
+        )
+    if scheme not in ("tcp", "http", "https"):
+        raise EngineUnusableError(f"cannot use {address}: it must begin with unix:// or tcp://")
+    if tls is None and os.environ.get("DOCKER_TLS_VERIFY"):
+        tls = _tls(Path(os.environ.get("DOCKER_CERT_PATH") or _config_dir()))
+    return str(URL(f"{'https' if tls else scheme}://{rest}")), tls
+
+
+def _config_dir() -> Path:
+    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+
+
+def _context() -> tuple[str | None, ssl.SSLContext | None]:
+    """Return the address and the TLS settings of the current context, if there is one."""
+    config = _config_dir()
+    name = os.environ.get("DOCKER_CONTEXT")
+    try:
+        if not name and (config / "config.json").exists():
+            name = json.loads((config / "config.json").read_bytes()).get("currentContext")
+        if not name or name == "default":
+            return None, None
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        meta = json.loads((config / "contexts" / "meta" / digest / "meta.json").read_bytes())
+        endpoint = meta["Endpoints"]["docker"]
+        address, verify = str(endpoint["Host"]), not endpoint.get("SkipTLSVerify")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"the Docker context {name!r}" if name else f"{config}/config.json"
+        raise EngineUnusableError(f"{what} cannot be read: {error}") from error
+    certificates = config / "contexts" / "tls" / digest / "docker"
+    return address, _tls(certificates, verify=verify) if certificates.is_dir() else None
+
+
+def _tls(certificates: Path, *, verify: bool = True) -> ssl.SSLContext:
+    """Return TLS settings with the certificates of a directory, as Docker names them."""
+    context = ssl.create_default_context()
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if (certificates / "ca.pem").exists():
+        context.load_verify_locations(certificates / "ca.pem")
+    if (certificates / "cert.pem").exists():
+        context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
+    return context
 
 
 def negotiate(version: object) -> tuple[int, int]:
@@ -141,66 +206,73 @@ class Engine:
 
     async def containers(self, asked: int) -> ListAnswer:
         """List every container, stopped ones too."""
-        answer = await self._get("/containers/json?all=1", LIST_DEADLINE)
-        return ListAnswer(asked, parse.parse_list(answer))
+        read = _only(list, parse.parse_list)
+        return ListAnswer(asked, await self._get("/containers/json?all=1", LIST_DEADLINE, read))
 
     async def container(self, container: str, asked: int) -> ContainerAnswer:
         """Inspect one container; the engine blocks this while the container starts."""
         try:
-            answer = await self._get(f"/containers/{container}/json", DEADLINE)
+            found = await self._get(
+                f"/containers/{container}/json", DEADLINE, parse.parse_inspected
+            )
         except NotFoundError:
             return ContainerAnswer(container, asked, None)
-        return ContainerAnswer(container, asked, parse.parse_inspected(answer))
+        return ContainerAnswer(container, asked, found)
 
     async def networks(self, asked: int) -> NetworkListAnswer:
         """List the networks."""
-        answer = await self._get("/networks", LIST_DEADLINE)
-        return NetworkListAnswer(asked, parse.parse_network_ids(answer))
+        read = _only(list, parse.parse_network_ids)
+        return NetworkListAnswer(asked, await self._get("/networks", LIST_DEADLINE, read))
 
     async def network(self, network: str, asked: int) -> NetworkAnswer:
         """Ask one network for its endpoints: right at every moment, 4 ms even during a start."""
         try:
-            parsed = parse.parse_network(await self._get(f"/networks/{network}", DEADLINE))
+            found = await self._get(f"/networks/{network}", DEADLINE, parse.parse_network)
         except NotFoundError:
             return NetworkAnswer(network, asked, None)
-        if parsed is None:
-            raise EngineFailedError(f"network {network}: an answer without an ID")
-        return NetworkAnswer(network, asked, *parsed)
+        return NetworkAnswer(network, asked, *found)
 
     @asynccontextmanager
-    async def stream(
-        self, filters: Mapping[str, list[str]], silence: float
-    ) -> AsyncIterator[aiohttp.StreamReader]:
-        """Open the event stream; the bytes of it, ended by the engine or `silence` seconds.
+    async def stream(self, filters: Mapping[str, list[str]]) -> AsyncIterator[aiohttp.StreamReader]:
+        """Open the event stream: the bytes of it, until the engine ends it.
 
         Raises:
             EngineGoneError: it could not be opened.
         """
         url = URL(f"{self._base}/events").with_query(filters=json.dumps(filters))
-        timeout = aiohttp.ClientTimeout(sock_connect=DEADLINE, sock_read=silence)
+        response: aiohttp.ClientResponse | None = None
         try:
-            with anyio.fail_after(DEADLINE):
-                response = await self._session.get(url, timeout=timeout)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _explain(self.address, error) from error
-        try:
-            if response.status != 200:  # noqa: PLR2004 - HTTP's own number
-                raise EngineGoneError(f"events: {await _message(response)}")
+            try:
+                with anyio.fail_after(DEADLINE):
+                    response = await self._session.get(url)
+                    if response.status != 200:  # noqa: PLR2004 - HTTP's own number
+                        raise EngineGoneError(f"events: {await _message(response)}")
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise _explain(self.address, error) from error
             yield response.content
         finally:
-            response.close()  # release() would wait for the end of an endless body
+            if response is not None:
+                response.close()  # release() would wait for the end of an endless body
 
-    async def _get(self, path: str, deadline: float) -> Any:
+    async def _get(self, path: str, deadline: float, read: Callable[[Any], T | None]) -> T:
         try:
             with anyio.fail_after(deadline):
-                return await _ask(self._session, URL(self._base + path, encoded=True))
+                found = await _ask(self._session, URL(self._base + path, encoded=True), read)
         except TimeoutError as error:
             raise EngineFailedError(f"{path}: no answer within {deadline:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _explain(self.address, error) from error
+        if found is None:
+            raise EngineFailedError(f"{path}: an answer to another question")
+        return found
 
 
-async def _ask(session: aiohttp.ClientSession, url: URL) -> Any:
+def _only(kind: type, read: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """Let nothing of another type pass for an answer that happens to be empty."""
+    return lambda answer: read(answer) if isinstance(answer, kind) else None
+
+
+async def _ask(session: aiohttp.ClientSession, url: URL, read: Callable[[Any], T]) -> T:
     async with session.get(url) as response:
         if response.status == 404:  # noqa: PLR2004 - HTTP's own number
             raise NotFoundError(await _message(response))
@@ -209,9 +281,9 @@ async def _ask(session: aiohttp.ClientSession, url: URL) -> Any:
         body = await response.read()
     try:
         if len(body) > _OFF_LOOP:
-            return await anyio.to_thread.run_sync(msgspec.json.decode, body)
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+            return await anyio.to_thread.run_sync(lambda: read(msgspec.json.decode(body)))
+        return read(msgspec.json.decode(body))
+    except (ValueError, RecursionError) as error:
         raise EngineFailedError(f"{url.path}: not JSON: {error}") from error
 
 
@@ -219,7 +291,7 @@ async def _message(response: aiohttp.ClientResponse) -> str:
     body = (await response.read())[:2000]
     try:
         return str(msgspec.json.decode(body)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         return body.decode(errors="replace")
 
 
@@ -229,13 +301,17 @@ async def open_engine(address: str | None) -> AsyncIterator[Engine]:
 
     Raises:
         EngineGoneError: out of reach for now.
+        EngineFailedError: it answers, but not what its version is.
         EngineUnusableError: it will not do; the text says what would.
     """
     docker, where = connect(address)
     try:
         try:
             with anyio.fail_after(DEADLINE):
-                version = await _ask(docker.session, URL(f"{docker.docker_host}/version"))
+                url = URL(f"{docker.docker_host}/version")
+                version = await _ask(docker.session, url, lambda answer: answer)
+        except NotFoundError as error:
+            raise EngineUnusableError(f"{where} does not answer as a Docker engine") from error
         except TimeoutError as error:
             raise EngineGoneError(f"{where}: no answer within {DEADLINE:g} s") from error
         except (aiohttp.ClientError, OSError) as error:

@@ -1,13 +1,16 @@
 """The engine's event stream as hints: nothing is awaited between reading and handing over.
 
 The engine drops events, silently, for a reader that stalls 100 ms with 1,024 buffered, and slows
-down for everybody else meanwhile (20.10 to 29). A line that is no event costs that line only.
+down for everybody else meanwhile (20.10 to 29). A line that is no event costs that line only; an
+event too long to be read is one lost, so everything is looked at anew.
 """
 
 from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
+import anyio
 import msgspec
+from aiohttp.http import HttpProcessingError
 
 from watchers.engine import Engine, EngineGoneError
 from watchers.model import Hint
@@ -39,7 +42,7 @@ class Lines:
     """Cuts a stream of bytes into lines of at most `LONGEST` bytes; longer ones are dropped."""
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.dropped = False
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -51,13 +54,13 @@ class Lines:
             if self._size + len(end) <= LONGEST:
                 yield line
             else:
-                self.dropped += 1
+                self.dropped = True
             self._parts, self._size = [], 0
         self._size += len(rest)
         if rest and self._size <= LONGEST:
             self._parts.append(rest)
         elif self._size > LONGEST:
-            self._parts = []
+            self._parts, self.dropped = [], True
 
 
 def hints_of(lines: Iterator[bytes]) -> Iterator[Hint]:
@@ -69,7 +72,7 @@ def hints_of(lines: Iterator[bytes]) -> Iterator[Hint]:
     for line in lines:
         try:
             event = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and "Type" not in event and "message" in event:
             raise EngineGoneError(f"events: {event['message']}")
@@ -78,18 +81,26 @@ def hints_of(lines: Iterator[bytes]) -> Iterator[Hint]:
             yield hint
 
 
-async def hints(content: aiohttp.StreamReader, engine: Engine) -> AsyncIterator[list[Hint]]:
+async def hints(
+    content: aiohttp.StreamReader, engine: Engine, silence: float
+) -> AsyncIterator[list[Hint]]:
     """Yield what arrived together, until the stream ends.
 
     Raises:
-        EngineGoneError: it ended by a fault, or was silent for too long.
+        EngineGoneError: it ended by a fault, was silent for `silence` seconds, or lost an event.
     """
     lines = Lines()
     try:
-        while data := await content.readany():
+        while True:
+            # Not aiohttp's own time-out: it never fires after a malformed chunk (3.14), and the
+            # reader would wait for ever.
+            with anyio.fail_after(silence):
+                data = await content.readany()
+            if not data:
+                return
             if arrived := list(hints_of(lines.feed(data))):
                 yield arrived
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if lines.dropped:
+                raise EngineGoneError(f"{engine.address}: an event of more than {LONGEST} bytes")
+    except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError) as error:
         raise EngineGoneError(f"{engine.address}: the event stream broke: {error!r}") from error
-    if lines.dropped:
-        raise EngineGoneError(f"{engine.address}: dropped {lines.dropped} endless lines of events")

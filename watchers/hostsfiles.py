@@ -57,6 +57,10 @@ class HostsWatch:
         """Why some file that should be watched is not, if it is for a limit."""
         return next(iter(self._limited.values()), None)
 
+    def __contains__(self, owner: str) -> bool:
+        """Whether the owner's file is watched."""
+        return owner in self._watches
+
     def add(self, owner: str, path: Path) -> bool:
         """Watch a file; one that is watched already stays so.
 
@@ -70,7 +74,6 @@ class HostsWatch:
             if error.errno in _LIMITS:
                 self._limited[owner] = _LIMITS[error.errno]
             return False
-        self._limited.pop(owner, None)
         if self._watches.get(owner) is not watch:
             self.remove(owner)
             self._watches[owner] = watch
@@ -108,5 +111,5 @@ class HostsWatch:
         elif event.mask & Mask.IGNORED:
             del self._owners[event.watch.wd]
             del self._watches[owner]
-        elif event.mask & Mask.CLOSE_WRITE:
+        else:
             self._due.append(owner)

@@ -7,7 +7,7 @@ containers, another's by then, and show none between `connect` and `start` (engi
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import TypeVar
@@ -37,7 +37,7 @@ class Mirror:
         self.containers: dict[str, Container] = {}
         self.networks: dict[str, Network] = {}
         self._clock = 0
-        self._by_name: dict[str, str] = {}
+        self._by_name: defaultdict[str, dict[str, None]] = defaultdict(dict)
         self._by_service: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._sharing: defaultdict[str, set[str]] = defaultdict(set)
         self._answering: defaultdict[str, set[str]] = defaultdict(set)
@@ -46,8 +46,10 @@ class Mirror:
         self._of_container: defaultdict[str, dict[str, Endpoint]] = defaultdict(dict)
         self._applied: dict[str, int] = {}
         self._left: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        self._joining: defaultdict[str, dict[str, int]] = defaultdict(dict)
         self._died: dict[str, int] = {}
         self._heard: dict[str, int] = {}
+        self._told: dict[str, int] = {}
         self._listed = 0
 
     # -- reading ---------------------------------------------------------------------------------
@@ -56,14 +58,30 @@ class Mirror:
         """Return the container's endpoints by network ID."""
         return self._of_container.get(container, _NOTHING)
 
+    def networks_of(self, container: Container) -> list[Network]:
+        """Return the networks that the container is on, or is about to be.
+
+        From its `connect` on, whose answer with the address is still to come; and those it is
+        configured for while it starts.
+        """
+        ids = {*self._of_container.get(container.id, ()), *self._joining.get(container.id, ())}
+        found = [self.networks[id_] for id_ in ids if id_ in self.networks]
+        if container.state == "starting" and container.networks:
+            found += (
+                network
+                for network in self.networks.values()
+                if network.name in container.networks and network.id not in ids
+            )
+        return found
+
     def members(self, network: str) -> Mapping[str, Endpoint]:
         """Return the endpoints on a network by container ID."""
         return self._on_network.get(network, _NOTHING)
 
     def named(self, name: str) -> Container | None:
-        """Return the container of exactly that name."""
-        found = self._by_name.get(name)
-        return self.containers.get(found) if found else None
+        """Return the container of exactly that name; the last to take it, where news crossed."""
+        holders = self._by_name.get(name)
+        return self.containers[next(reversed(holders))] if holders else None
 
     def replicas(self, project: str, service: str) -> AbstractSet[str]:
         """Return the IDs of a Compose service's containers, one-off runs left out."""
@@ -82,9 +100,9 @@ class Mirror:
             self.containers.get(reference) or self.named(reference) or self.with_prefix(reference)
         )
 
-    def sharers(self, owner: Container) -> Iterable[str]:
-        """Return the IDs of those that use the owner's network (`--network container:owner`)."""
-        return self._sharing.get(owner.id, set()) | self._sharing.get(owner.name, set())
+    def sharers(self, *references: str) -> AbstractSet[str]:
+        """Return the IDs of those in `--network container:x` mode, x being any of `references`."""
+        return set().union(*(self._sharing.get(each, ()) for each in references))
 
     def answering(self, name: str) -> AbstractSet[str]:
         """Return the IDs of containers that the engine's DNS may give for a name, any network."""
@@ -161,7 +179,7 @@ class Mirror:
         return {hint.container}
 
     def _starting(self, hint: Hint) -> set[str]:
-        self._died.pop(hint.container, None)
+        self._joining[hint.container][hint.network] = self._clock
         container = self.containers.get(hint.container)
         if container is None:
             return set()
@@ -171,7 +189,6 @@ class Mirror:
         return {hint.container}
 
     def _enter(self, hint: Hint, state: str) -> set[str]:
-        self._died.pop(hint.container, None)
         container = self.containers.get(hint.container)
         if container is None:
             return set()
@@ -230,7 +247,7 @@ class Mirror:
         if later:
             self._left[answer.id] = later
         known = self._on_network.get(answer.id, _NOTHING)
-        changed: set[str] = set()
+        changed = self._joined(answer)
         for container in [id_ for id_ in known if id_ not in answer.endpoints]:
             changed |= self._take(answer.id, container)
         for container, endpoint in answer.endpoints.items():
@@ -242,21 +259,45 @@ class Mirror:
                 changed.add(container)
         if answer.network is None:
             self.networks.pop(answer.id, None)
-            self._applied.pop(answer.id, None)
-            self._left.pop(answer.id, None)
         elif self.networks.get(answer.id) != answer.network:
             self.networks[answer.id] = answer.network
             changed |= answer.endpoints.keys()
         return changed
 
+    def _joined(self, answer: NetworkAnswer) -> set[str]:
+        """From here on the answer says who is on the network, and no longer the event."""
+        joined = {
+            container
+            for container, networks in self._joining.items()
+            if networks.get(answer.id, answer.asked) < answer.asked
+        }
+        for container in joined:
+            self._leave(answer.id, container)
+        return joined - answer.endpoints.keys()
+
+    def _leave(self, network: str, container: str) -> None:
+        networks = self._joining.get(container)
+        if networks is not None:
+            networks.pop(network, None)
+            if not networks:
+                del self._joining[container]
+
     def _fresh(self, container: str, asked: int) -> bool:
         """Whether nothing was heard of the container since the question was asked."""
-        return self._heard.get(container, 0) <= asked
+        return asked >= max(self._heard.get(container, 0), self._listed)
 
     def _learn_inspect(self, answer: ContainerAnswer) -> set[str]:
+        if answer.asked <= self._told.get(answer.id, 0):
+            return set()
         if answer.container is not None:
-            return self._learn_container(answer.container, answer.asked)
-        return self._forget(answer.id) if self._fresh(answer.id, answer.asked) else set()
+            changed = self._learn_container(answer.container, answer.asked)
+            if answer.id in self.containers:
+                self._told[answer.id] = answer.asked
+            return changed
+        if not self._fresh(answer.id, answer.asked):
+            return set()
+        self._heard[answer.id] = answer.asked
+        return self._forget(answer.id)
 
     def _learn_container(self, new: Container, asked: int) -> set[str]:
         old = self.containers.get(new.id)
@@ -275,15 +316,20 @@ class Mirror:
 
     def _learn_list(self, answer: ListAnswer) -> set[str]:
         changed: set[str] = set()
+        if answer.asked <= self._listed:
+            return changed
         for listed in answer.containers:
             old = self.containers.get(listed.id)
             if old is None:
                 changed |= self._learn_container(listed, answer.asked)
                 continue
+            if self._told.get(listed.id, 0) > answer.asked:
+                continue
             state = listed.state
             if not self._fresh(listed.id, answer.asked) or (
-                # A list says `exited` or `created` from `connect` until `start` (20 to 29).
-                old.state == "starting" and state in _DOWN and self._of_container.get(listed.id)
+                # A list says `exited` or `created` from `connect` until `start` (20 to 29); where
+                # none comes, an inspect says so.
+                old.state == "starting" and state in _DOWN
             ):
                 state = old.state
             name = listed.name if self._fresh(listed.id, answer.asked) else old.name
@@ -301,21 +347,27 @@ class Mirror:
                 changed.add(new.id)
         there = {listed.id for listed in answer.containers}
         for gone in [id_ for id_ in self.containers if id_ not in there]:
-            if self._fresh(gone, answer.asked):
+            if self._fresh(gone, answer.asked) and self._told.get(gone, 0) <= answer.asked:
                 changed |= self._forget(gone)
         self._prune(answer.asked)
         return changed
 
     def _prune(self, asked: int) -> None:
         """Drop what only guards against questions older than the last full look but one."""
-        for stamps in (self._died, self._heard):
+        for stamps in (self._died, self._heard, *self._left.values()):
             for container in [id_ for id_, stamp in stamps.items() if stamp < self._listed]:
                 del stamps[container]
+        for network in [id_ for id_, left in self._left.items() if not left]:
+            del self._left[network]
+        for network in self._applied.keys() - self.networks.keys():
+            if self._applied[network] < self._listed:
+                del self._applied[network]
         self._listed = asked
 
     # -- indexes ---------------------------------------------------------------------------------
 
     def _take(self, network: str, container: str) -> set[str]:
+        self._leave(network, container)
         if self._on_network.get(network, {}).pop(container, None) is None:
             return set()
         if not self._on_network[network]:
@@ -326,6 +378,7 @@ class Mirror:
         return {container}
 
     def _take_all(self, container: str) -> set[str]:
+        self._joining.pop(container, None)
         networks = list(self._of_container.get(container, ()))
         taken = (self._take(network, container) for network in networks)
         return set().union(*taken)
@@ -335,6 +388,8 @@ class Mirror:
         old = self.containers.pop(container, None)
         if old is not None:
             self._unindex(old)
+            self._unname(old)
+            self._told.pop(container, None)
             changed.add(container)
         return changed
 
@@ -342,8 +397,11 @@ class Mirror:
         old = self.containers.get(new.id)
         if old is not None:
             self._unindex(old)
+        if old is None or old.name != new.name:
+            if old is not None:
+                self._unname(old)
+            self._by_name[new.name][new.id] = None
         self.containers[new.id] = new
-        self._by_name[new.name] = new.id
         if new.service is not None:
             self._by_service[new.service].add(new.id)
         if new.shares is not None:
@@ -353,9 +411,12 @@ class Mirror:
         for link in new.detail.links if new.detail else ():
             self._linking[link.source].add(new.id)
 
-    def _unindex(self, old: Container) -> None:
-        if self._by_name.get(old.name) == old.id:
+    def _unname(self, old: Container) -> None:
+        del self._by_name[old.name][old.id]
+        if not self._by_name[old.name]:
             del self._by_name[old.name]
+
+    def _unindex(self, old: Container) -> None:
         if old.service is not None:
             _discard(self._by_service, old.service, old.id)
         if old.shares is not None:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
 import anyio
@@ -64,6 +64,7 @@ class Observer:
         self._listener = listener
         self._resync = resync
         self._first = True
+        self._opened = 0.0
 
     async def run(self) -> NoReturn:
         """Follow the engine until cancelled; every end of the stream is a new beginning."""
@@ -71,7 +72,7 @@ class Observer:
         said: type[EngineError] | None = None
         clock = asyncio.get_running_loop().time
         while True:
-            since = clock()
+            self._opened = 0
             error: EngineError
             try:
                 async with open_engine(self._address) as engine:
@@ -79,8 +80,10 @@ class Observer:
                 error = EngineGoneError(f"{engine.address}: the event stream ended")
             except* EngineError as group:
                 error = _first_of(group)
-            if clock() - since > HELD:
-                failures, said = 0, None
+            if self._opened:
+                said = None  # each `connected` has its `lost`
+                if clock() - self._opened > HELD:
+                    failures = 0
             if said is not type(error):
                 self._listener.lost(error)
                 said = type(error)
@@ -89,11 +92,12 @@ class Observer:
 
     async def _follow(self, engine: Engine) -> None:
         """Serve one connection until its stream ends."""
-        async with engine.stream(FILTERS, SILENCE) as content, anyio.create_task_group() as tasks:
+        async with engine.stream(FILTERS) as content, anyio.create_task_group() as tasks:
             session = Session(engine, self._mirror, self._listener, tasks)
+            self._opened = asyncio.get_running_loop().time()
             self._listener.connected(engine)
             tasks.start_soon(self._look_now_and_then, session)
-            async for arrived in hints(content, engine):
+            async for arrived in hints(content, engine, SILENCE):
                 for hint in arrived:
                     session.hear(hint)
             tasks.cancel_scope.cancel()
@@ -122,6 +126,7 @@ class _Flight:
 
     sent: bool = False
     again: Hint | None = None
+    landed: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Session:
@@ -136,14 +141,22 @@ class Session:
         self._tasks = tasks
         self._flights: dict[tuple[str, str], _Flight] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
-        self._inspects = anyio.CapacityLimiter(INSPECTS)
-        self._networks = anyio.CapacityLimiter(NETWORKS)
+        self._resting: set[tuple[str, str]] = set()
+        # Acquired without a turn of the loop where free: half a millisecond, behind the files.
+        self._inspects = anyio.Semaphore(INSPECTS, fast_acquire=True)
+        self._networks = anyio.Semaphore(NETWORKS, fast_acquire=True)
 
     def hear(self, hint: Hint) -> None:
         """Take what the event withdraws, and ask where it says to look. Awaits nothing."""
         changed = self._mirror.withdraw(hint)
-        if changed:
+        self._follow_up(hint)
+        if changed and hint.action == "connect":
+            # It takes no address: first the question, which the loop sends in its next turn.
+            asyncio.get_running_loop().call_soon(self._listener.changed, changed, hint)
+        elif changed:
             self._listener.changed(changed, hint)
+
+    def _follow_up(self, hint: Hint) -> None:
         known = self._mirror.containers.get(hint.container)
         match hint.action:
             case "connect":
@@ -161,6 +174,11 @@ class Session:
                 for container in {hint.container, *self._mirror.linking(hint.old_name)}:
                     self.ask("container", container, hint)
             case "pause" | "unpause" if known is None:
+                self.ask("container", hint.container, hint)
+            case action if action.startswith("health_status") and (
+                known is None or known.detail is None
+            ):
+                # An inspect on its way may have been answered before.
                 self.ask("container", hint.container, hint)
 
     def ask(self, kind: str, subject: str, cause: Hint) -> None:
@@ -184,23 +202,26 @@ class Session:
         due = [
             container.id
             for container in self._mirror.containers.values()
-            if container.detail is None
+            if not turn  # health, links and starts that nobody told of while the stream was cut
+            or container.detail is None
+            or container.state == "starting"
             or container.id in different
-            or (turn and hash(container.id) % ROLLING == turn % ROLLING)
+            or hash(container.id) % ROLLING == turn % ROLLING
         ]
-        await self._ask_all("network", networks.ids, cause)
-        with anyio.move_on_after(patience) as scope:
-            await self._ask_all("container", due, cause)
-        if scope.cancelled_caught:
-            for container in due:
-                self.ask("container", container, cause)
+        for network in networks.ids:
+            self.ask("network", network, cause)
+        for container in due:
+            self.ask("container", container, cause)
+        await self._answered("network", networks.ids)
+        with anyio.move_on_after(patience):
+            await self._answered("container", due)
         self._listener.looked()
 
-    async def _ask_all(self, kind: str, subjects: Iterable[str], cause: Hint) -> None:
-        async with anyio.create_task_group() as tasks:
-            for subject in subjects:
-                if self._claim(kind, subject, cause):
-                    tasks.start_soon(self._question, kind, subject, cause)
+    async def _answered(self, kind: str, subjects: Iterable[str]) -> None:
+        """Wait for what is on its way, whoever asked it."""
+        for subject in subjects:
+            if flight := self._flights.get((kind, subject)):
+                await flight.landed.wait()
 
     def _claim(self, kind: str, subject: str, cause: Hint) -> bool:
         """Whether nobody asks this yet; where it was sent before the cause, have it asked again."""
@@ -224,12 +245,15 @@ class Session:
                     self._listener.changed(changed, cause)
                 again, flight.again, flight.sent = flight.again, None, False
             del self._failures[key]
-        except EngineFailedError:
+        except (EngineFailedError, EngineGoneError):
             # This one alone: whether the engine is there is for the stream and the lists to say.
             self._failures[key] += 1
-            self._tasks.start_soon(self._later, kind, subject, cause)
+            if key not in self._resting:
+                self._resting.add(key)
+                self._tasks.start_soon(self._later, kind, subject, cause)
         finally:
             del self._flights[key]
+            flight.landed.set()
 
     async def _ask_once(self, kind: str, subject: str, flight: _Flight) -> set[str]:
         network = kind == "network"
@@ -240,12 +264,13 @@ class Session:
 
     async def _later(self, kind: str, subject: str, cause: Hint) -> None:
         await anyio.sleep(min(ASK_AGAIN, 0.05 * 2 ** min(self._failures[kind, subject], 20)))
+        self._resting.discard((kind, subject))
         self.ask(kind, subject, cause)
 
     async def _expect_start(self, hint: Hint) -> None:
         await anyio.sleep(UNSTARTED)
         container = self._mirror.containers.get(hint.container)
-        if container is None or (container.state, container.started) != ("starting", hint.time_ns):
+        if container is None or container.state != "starting":
             return
         for network in self._mirror.endpoints(hint.container):
             self.ask("network", network, hint)

@@ -47,9 +47,11 @@ def _dicts(value: object, *path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 def _address(text: str) -> str | None:
     """`172.17.0.2/16` or `fd00::2/64` to the bare address in its canonical form."""
     try:
-        return str(ipaddress.ip_address(text.partition("/")[0]))
+        address = ipaddress.ip_address(text.partition("/")[0])
     except ValueError:
         return None
+    # A zone (`fe80::1%eth0`) is of another namespace, and may be any text.
+    return None if "%" in str(address) else str(address)
 
 
 def _name(names: tuple[str, ...]) -> str:

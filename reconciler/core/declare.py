@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from watchers.model import Attachment, Container, Family
+from watchers.model import COMPOSE_PROJECT, Attachment, Container, Family
 
 Kind = Literal["label", "config", "endpoint", "engine"]
 """In order of precedence for one alias."""
@@ -128,14 +128,16 @@ def declarations(container: Container, kinds: Iterable[Kind] = KINDS) -> tuple[D
     healthy = container.labels.get(WAIT_FOR, "running").strip() == "healthy"
     families = _families(container.labels.get(FAMILY, "both").strip())
     return tuple(
-        replace(
-            each,
-            healthy=healthy,
-            families=families,
-            problem=each.problem or alias_problem(each.alias, hostname),
-        )
-        for each in found
+        replace(_checked(each, hostname), healthy=healthy, families=families) for each in found
     )
+
+
+def _checked(declaration: Declaration, hostname: str) -> Declaration:
+    """Refuse an alias that cannot be written; it is logged and shown, so it is quoted then."""
+    problem = declaration.problem or alias_problem(declaration.alias, hostname)
+    if problem is None:
+        return declaration
+    return replace(declaration, alias=_shown(declaration.alias)[1:-1], problem=problem)
 
 
 def _families(text: str) -> tuple[Family, ...]:
@@ -144,7 +146,8 @@ def _families(text: str) -> tuple[Family, ...]:
 
 
 def _from_label(container: Container) -> Iterator[Declaration]:
-    project = container.service[0] if container.service else None
+    # Of one-off runs too: what Compose made never falls back on a stranger's container.
+    project = container.labels.get(COMPOSE_PROJECT) or None
     text = container.labels[LINKS]
     words = [word for word in _SEPARATORS.split(text[:LONGEST]) if word]
     for word in words[:MOST]:

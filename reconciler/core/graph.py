@@ -1,7 +1,7 @@
 """Who links to whom, indexed so that one event costs only those it concerns."""
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from reconciler.core.declare import KINDS, Declaration, Kind, declarations
 from watchers.mirror import Mirror, dns_names
@@ -9,6 +9,10 @@ from watchers.model import Container
 
 ID_DIGITS = 12
 """Shortest prefix of an ID that is one: `db`, `cafe` and `be` are hex, and names."""
+
+
+Key = tuple[str, ...]
+"""What a declaration may mean, and a container may be meant by: (kind, name)."""
 
 
 def is_id(text: str) -> bool:
@@ -22,8 +26,8 @@ class LinkGraph:
     def __init__(self, kinds: Collection[Kind] = KINDS) -> None:
         self._kinds = kinds
         self._declared: dict[str, tuple[Declaration, ...]] = {}
-        self._recipients: defaultdict[Hashable, set[str]] = defaultdict(set)
-        self._keys: dict[str, frozenset[Hashable]] = {}
+        self._recipients: defaultdict[Key, set[str]] = defaultdict(set)
+        self._keys: dict[str, frozenset[Key]] = {}
 
     def declared(self, recipient: str) -> tuple[Declaration, ...]:
         """Return a recipient's declarations, in order of precedence."""
@@ -36,7 +40,7 @@ class LinkGraph:
     def affected(self, changed: Iterable[str], mirror: Mirror) -> set[str]:
         """Take in what changed; return the recipients whose links may look different now."""
         found: set[str] = set()
-        for id_ in _with_sharers(changed, mirror):
+        for id_ in self._with_sharers(changed, mirror):
             container = mirror.containers.get(id_)
             if self._declare(id_, container):
                 found.add(id_)
@@ -63,36 +67,39 @@ class LinkGraph:
                 self._recipients[key].add(id_)
         return bool(before or now)
 
+    def _with_sharers(self, changed: Iterable[str], mirror: Mirror) -> set[str]:
+        """Add those that use a changed container's network: their address and file are its own.
 
-def _with_sharers(changed: Iterable[str], mirror: Mirror) -> set[str]:
-    """Add those that use a changed container's network: their address and file are its own."""
-    found: set[str] = set()
-    waiting = list(changed)
-    while waiting:
-        id_ = waiting.pop()
-        if id_ in found:
-            continue
-        found.add(id_)
-        container = mirror.containers.get(id_)
-        if container is not None:
-            waiting += mirror.sharers(container)
-    return found
+        By the name it had, too: it may be renamed, or gone.
+        """
+        found: set[str] = set()
+        waiting = list(changed)
+        while waiting:
+            id_ = waiting.pop()
+            if id_ in found:
+                continue
+            found.add(id_)
+            names = {name for kind, name, *_ in self._keys.get(id_, ()) if kind == "name"}
+            if id_ in mirror.containers:
+                names.add(mirror.containers[id_].name)
+            waiting += mirror.sharers(id_, *names)
+        return found
 
 
-def _source_keys(container: Container) -> frozenset[Hashable]:
+def _source_keys(container: Container) -> frozenset[Key]:
     """Say as what a declaration may mean this container, and which aliases its DNS names touch."""
-    keys: set[Hashable] = {("name", container.name), ("id", container.id[:ID_DIGITS])}
+    keys: set[Key] = {("name", container.name), ("id", container.id[:ID_DIGITS])}
     if container.service is not None:
         keys.add(("service", *container.service))
     keys.update(("alias", name) for name in dns_names(container))
     return frozenset(keys)
 
 
-def _all_keys(declared: Iterable[Declaration]) -> set[Hashable]:
+def _all_keys(declared: Iterable[Declaration]) -> set[Key]:
     return {key for declaration in declared for key in _keys_of(declaration)}
 
 
-def _keys_of(declaration: Declaration) -> Iterable[Hashable]:
+def _keys_of(declaration: Declaration) -> Iterable[Key]:
     if declaration.problem is not None:
         return
     yield "alias", declaration.alias.lower()

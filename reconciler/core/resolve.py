@@ -4,10 +4,11 @@ A pure function of declarations and mirror, so that the daemon and every command
 """
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reconciler.core.declare import BRIDGE, KINDS, Declaration
+from reconciler.core.declare import BRIDGE, KINDS, Declaration, alias_problem
 from reconciler.core.graph import LinkGraph, is_id
 from reconciler.core.hostsfile import HELD, EngineLink, Slot
 from watchers.mirror import Mirror
@@ -20,6 +21,9 @@ PRIVATE = "relinkd.private"
 _DEPTH = 8
 """Containers in a row that `--network container:x` is followed through; the engine has no limit."""
 _LAST = 2**31
+
+_HOLDABLE = frozenset({"waiting", "down", "unreachable"})
+"""States of links whose alias may be held: the recipient runs, and only the source is missing."""
 
 State = Literal[
     "linked",
@@ -111,12 +115,15 @@ def desired(owner: Container, graph: LinkGraph, mirror: Mirror) -> Desired:
         if not any(link.targets for link in found) and _answered_by_stranger(
             alias, found, owner, mirror
         ):
-            candidates = [replace(link, held=link.state != "refused") for link in found]
-        chosen = next((link for link in candidates if link.targets or link.held), candidates[0])
+            candidates = [replace(link, held=link.state in _HOLDABLE) for link in found]
+        chosen = next(
+            (link for link in candidates if link.targets or link.held),
+            next((link for link in candidates if link.state != "refused"), candidates[0]),
+        )
         links += (link if link is chosen else _passed_over(link, chosen) for link in candidates)
         if chosen.state == "refused":
             continue
-        slots += _slots(chosen, families, mirror)
+        slots += _slots(chosen, families, others=by_alias.keys() - {alias}, mirror=mirror)
         if any(link.declaration.kind == "engine" for link in candidates):
             true = (target.address(family) for target in chosen.targets for family in (4, 6))
             engine_links.append(EngineLink(alias, frozenset(filter(None, true))))
@@ -125,13 +132,15 @@ def desired(owner: Container, graph: LinkGraph, mirror: Mirror) -> Desired:
 
 def _sharing(owner: Container, mirror: Mirror) -> Iterator[Container]:
     """Yield those that use the owner's hosts file, nested ones too."""
-    waiting, seen = sorted(mirror.sharers(owner)), {owner.id}
+    waiting, seen = [owner], {owner.id}
     while waiting:
-        container = mirror.containers[waiting.pop(0)]
-        if container.id not in seen:
-            seen.add(container.id)
-            waiting += sorted(mirror.sharers(container))
-            yield container
+        used = waiting.pop(0)
+        for id_ in sorted(mirror.sharers(used.id, used.name) - seen):
+            container = mirror.containers[id_]
+            if mirror.lookup(container.shares or "") is used:  # a name may have moved on
+                seen.add(id_)
+                waiting.append(container)
+                yield container
 
 
 def _passed_over(link: Link, chosen: Link) -> Link:
@@ -148,35 +157,46 @@ def _passed_over(link: Link, chosen: Link) -> Link:
 
 def _families_of(owner: Container, mirror: Mirror) -> tuple[Family, ...]:
     """Room is kept for IPv6 where any of the recipient's networks has it."""
-    networks = (mirror.networks.get(network) for network in mirror.endpoints(owner.id))
-    return (4, 6) if any(network and network.dual_stack for network in networks) else (4,)
+    return (4, 6) if any(each.dual_stack for each in mirror.networks_of(owner)) else (4,)
 
 
-def _slots(link: Link, families: tuple[Family, ...], mirror: Mirror) -> Iterator[Slot]:
+def _slots(
+    link: Link, families: tuple[Family, ...], *, others: AbstractSet[str], mirror: Mirror
+) -> Iterator[Slot]:
     held = {4: HELD, 6: HELD_V6} if link.held else {}
     wanted = [family for family in families if family in link.declaration.families]
-    targets = link.targets or (None,)
-    for target in targets:
-        names = _names(link, target, mirror)
+    for target in link.targets or (None,):
+        names = _names(link, target, others, mirror)
         for family in wanted:
             address = target.address(family) if target else held.get(family)
             yield Slot(names, family, address)
 
 
-def _names(link: Link, target: Target | None, mirror: Mirror) -> tuple[str, ...]:
-    """Return the alias alone, as in the seed; for engine links what the engine's own line has."""
+def _names(
+    link: Link, target: Target | None, others: AbstractSet[str], mirror: Mirror
+) -> tuple[str, ...]:
+    """Return the alias alone, as in the seed; for engine links what the engine's own line has.
+
+    Unless that is no name, or one that means something else here: a source chooses its hostname.
+    """
     alias = link.declaration.alias
     if link.declaration.kind != "engine" or target is None:
         return (alias,)
-    container = mirror.containers.get(target.container)
-    detail = container.detail if container else None
-    hostname = detail.hostname if detail else target.container[:12]
-    return tuple(dict.fromkeys((alias, hostname, target.name)))
+    source, recipient = (
+        mirror.containers.get(id_) for id_ in (target.container, link.declaration.recipient)
+    )
+    detail = source.detail if source else None
+    more = (detail.hostname if detail else target.container[:12], target.name)
+    own = recipient.detail.hostname if recipient and recipient.detail else ""
+    fit = (name for name in more if name.lower() not in others and not alias_problem(name, own))
+    return tuple(dict.fromkeys((alias, *fit)))
 
 
 def resolve(declaration: Declaration, owner: Container, mirror: Mirror) -> Link:
     """Find a declaration's sources and the addresses at which the recipient reaches them."""
-    recipient = mirror.containers[declaration.recipient]
+    recipient = (
+        owner if declaration.recipient == owner.id else mirror.containers[declaration.recipient]
+    )
     if declaration.problem is not None:
         return Link(declaration, "refused", declaration.problem)
     if owner.network_mode == "host":
@@ -281,7 +301,7 @@ def _unhealthy(source: Container) -> _Missed | None:
         return _Missed("down", f"{source.name}: its health is not known yet")
     if not detail.has_healthcheck:
         return _Missed("refused", f"{source.name} has no HEALTHCHECK to wait for")
-    if detail.health != "healthy":
+    if source.running and detail.health != "healthy":
         return _Missed("down", f"{source.name} is {detail.health or 'starting'}")
     return None
 
@@ -316,11 +336,17 @@ def _at_endpoint(
             return _Missed("down", f"{source.name} is starting: waits for network {network.name}")
     if not endpoints:
         return _Missed("down", f"{source.name} is on no network yet")
-    return _Missed("unreachable", _apart(declaration, source, owner, mirror))
+    return _Missed("unreachable", _apart(declaration, source, holder, owner, mirror))
 
 
-def _apart(declaration: Declaration, source: Container, owner: Container, mirror: Mirror) -> str:
-    theirs = _network_names(source, mirror)
+def _apart(
+    declaration: Declaration,
+    source: Container,
+    holder: Container,
+    owner: Container,
+    mirror: Mirror,
+) -> str:
+    theirs = _network_names(holder, mirror)
     ours = _network_names(owner, mirror)
     demand = f" {declaration.network}" if declaration.network else ""
     return (
@@ -330,8 +356,7 @@ def _apart(declaration: Declaration, source: Container, owner: Container, mirror
 
 
 def _network_names(container: Container, mirror: Mirror) -> list[str]:
-    networks = (mirror.networks.get(id_) for id_ in mirror.endpoints(container.id))
-    return sorted(network.name for network in networks if network is not None)
+    return sorted(network.name for network in mirror.networks_of(container))
 
 
 def networks_in_order(declaration: Declaration, owner: Container, mirror: Mirror) -> list[Network]:
@@ -340,8 +365,7 @@ def networks_in_order(declaration: Declaration, owner: Container, mirror: Mirror
     A private one of ours, the gateway network (highest GwPriority, then by name, not internal:
     engine 28's rule; before it, by name), then by name.
     """
-    found = (mirror.networks.get(network) for network in mirror.endpoints(owner.id))
-    networks = sorted((each for each in found if each is not None), key=lambda each: each.name)
+    networks = sorted(mirror.networks_of(owner), key=lambda each: each.name)
     if declaration.network is not None:
         return _demanded(declaration, networks)
     priorities = {}

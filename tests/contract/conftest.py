@@ -7,12 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REAL
+from tests.conftest import REAL, LabEngines
 from tests.fakes.engine import FakeEngine
 from tests.fakes.generations import Json
 from tests.lab.client import Client
@@ -67,6 +68,11 @@ class Stage:
             self.fake.crash(ident, 137)
         else:
             os.kill(self.client.inspect(ident)["State"]["Pid"], signal.SIGKILL)
+
+    def take_time_to_start(self) -> None:
+        """Give a test as long between connect and start as a slow engine does."""
+        if self.fake:
+            self.fake.timing.connect_to_start = 0.3
 
     def become(self, ident: str, health: str) -> None:
         """Wait until the container's own probes, or the fake's, have found it in this state."""
@@ -135,6 +141,13 @@ def _params() -> list[object]:
     return [*fakes, *real]
 
 
+@pytest.fixture(scope="session")
+def plain_engines() -> Iterator[LabEngines]:
+    """Engines of their own: beside the scenarios' a relinkd keeps links."""
+    with ExitStack() as stack:
+        yield LabEngines(stack)
+
+
 @pytest.fixture(params=_params())
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     if generation := FAKE.get(request.param):
@@ -142,7 +155,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
             yield Stage(int(generation), fake.client, fake.containers_dir, fake)
         return
     generation = REAL[request.param]
-    real = request.getfixturevalue("lab_engines")[generation]
+    real = request.getfixturevalue("plain_engines")[generation]
     stage = Stage(int(generation), real.client, real.containers_dir)
     yield stage
     stage.client.sweep(stage.prefix)
@@ -160,6 +173,6 @@ def dual_stack_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
             yield Stage(int(generation), fake.client, fake.containers_dir, fake)
         return
     generation = REAL[request.param]
-    assert request.getfixturevalue("lab_engines")[generation]  # or this machine can have none
+    assert request.getfixturevalue("plain_engines")[generation]  # or this machine can have none
     with lab_engine(generation, dockerd_args=["--ipv6", f"--fixed-cidr-v6={subnet}"]) as real:
         yield Stage(int(generation), real.client, real.containers_dir)

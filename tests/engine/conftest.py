@@ -10,11 +10,15 @@ import pytest
 
 from tests.conftest import REAL, LabEngines
 from tests.engine.stack import Daemon, Stack, daemon
+from tests.fakes.engine import FakeEngine
 
 ENGINES = [
     pytest.param(key, id=name, marks=[pytest.mark.engine, pytest.mark.xdist_group(name)])
     for name, key in REAL.items()
 ]
+
+EVERYWHERE = [*ENGINES, pytest.param("fake-29", id="fake-29")]
+"""Engine 29, too, as far as it was recorded: a fake that its recordings keep honest."""
 
 
 class Daemons:
@@ -44,10 +48,15 @@ def daemons(lab_engines: LabEngines, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(params=ENGINES)
-def stack(
-    request: pytest.FixtureRequest, lab_engines: LabEngines, daemons: Daemons
-) -> Iterator[Stack]:
-    engine = lab_engines[request.param]
+def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
+    if request.param == "fake-29":
+        with FakeEngine("29", socket=tmp_path / "docker.sock", root=tmp_path) as fake:
+            fake.containers_dir.mkdir(exist_ok=True)
+            with daemon(fake.socket, fake.containers_dir, tmp_path) as relinkd:
+                yield Stack(fake.client, fake.containers_dir, relinkd, crash=fake.crash)
+        return
+    engine = request.getfixturevalue("lab_engines")[request.param]
+    daemons: Daemons = request.getfixturevalue("daemons")
     scenario = Stack(engine.client, engine.containers_dir, daemons[request.param])
     yield scenario
     engine.client.sweep(scenario.prefix)

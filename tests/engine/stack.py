@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, Unpack
@@ -47,22 +46,18 @@ def resolve(hosts: str, name: str) -> list[str]:
 class Daemon:
     """A `relinkd run` whose every request to the engine is recorded."""
 
-    def __init__(self, socket: Path, containers_dir: Path, run_dir: Path, *more: str) -> None:
+    def __init__(
+        self, socket: Path, containers_dir: Path, run_dir: Path, *more: str, recorded: bool = True
+    ) -> None:
         self.run_dir = run_dir
         self.containers_dir = containers_dir
-        self.engine = run_dir / "engine.sock"
+        self.engine = run_dir / "engine.sock" if recorded else socket
         self.record = run_dir / "requests"
-        self.recorder = subprocess.Popen(
-            [
-                *FIRST,
-                sys.executable,
-                "-m",
-                "tests.engine.recorder",
-                socket,
-                self.engine,
-                self.record,
-            ]
-        )
+        self.recorder: subprocess.Popen[bytes] | None = None
+        if recorded:
+            argv = [*FIRST, sys.executable, "-m", "tests.engine.recorder"]
+            self.recorder = subprocess.Popen([*argv, socket, self.engine, self.record])
+            until(self.engine.exists, "the recorder")
         self._log = run_dir / "log.jsonl"
         self._more = more
         self.process: subprocess.Popen[bytes] | None = None
@@ -83,7 +78,9 @@ class Daemon:
             self.process = subprocess.Popen(
                 [*FIRST, *RELINKD, "run", *self.options, *self._more], stdout=log, stderr=log
             )
-        until(lambda: len(self.log(awaited)) > before, awaited)
+        ended = self.process.poll
+        until(lambda: len(self.log(awaited)) > before or ended() is not None, awaited)
+        assert ended() is None, self._log.read_text()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -107,8 +104,9 @@ class Daemon:
 
     def call(self, *arguments: str, code: int = 0) -> str:
         """Run another command with the same settings; return what it answers."""
+        options = self.options[-1:] if arguments[0] == "health" else self.options
         done = subprocess.run(
-            [*RELINKD, arguments[0], *self.options, *arguments[1:]],
+            [*RELINKD, arguments[0], *options, *arguments[1:]],
             capture_output=True,
             text=True,
             timeout=60,
@@ -117,23 +115,29 @@ class Daemon:
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
+    def close(self) -> None:
+        """Stop it, and fail if it asked more of the engine than GET."""
+        try:
+            if self.process is not None:
+                assert self.stop() == 0
+        finally:
+            if self.recorder is not None:
+                self.recorder.terminate()
+                self.recorder.wait(WATCHDOG)
+        if self.recorder is not None:
+            requests = self.record.read_text().splitlines()
+            assert requests
+            assert [request for request in requests if not request.startswith("GET ")] == []
+
 
 @contextmanager
-def daemon(socket: Path, containers_dir: Path, run_dir: Path, *more: str) -> Iterator[Daemon]:
+def daemon(
+    socket: Path, containers_dir: Path, run_dir: Path, *more: str, recorded: bool = True
+) -> Iterator[Daemon]:
     """Run a relinkd; whatever it asked of the engine beside GET fails the test at the end."""
-    running = Daemon(socket, containers_dir, run_dir, *more)
-    try:
-        until(running.engine.exists, "the recorder")
+    with closing(Daemon(socket, containers_dir, run_dir, *more, recorded=recorded)) as running:
         running.start()
         yield running
-    finally:
-        if running.process is not None:
-            assert running.stop() == 0
-        running.recorder.terminate()
-        running.recorder.wait(WATCHDOG)
-    requests = running.record.read_text().splitlines()
-    assert requests
-    assert [request for request in requests if not request.startswith("GET ")] == []
 
 
 class Witness(threading.Thread):
@@ -142,7 +146,7 @@ class Witness(threading.Thread):
     def __init__(self, path: Path) -> None:
         super().__init__(daemon=True)
         self._path = path
-        self._inotify = Inotify()
+        self._inotify = Inotify(sync_timeout=0.05)
         self._inotify.add_watch(path, Mask.MODIFY)
         self._done = threading.Event()
         self.seen: list[tuple[int, str]] = []
@@ -154,8 +158,7 @@ class Witness(threading.Thread):
 
     def run(self) -> None:
         while not self._done.is_set():
-            if select.select([self._inotify.fd], [], [], 0.05)[0]:
-                self._inotify.sync_get()
+            if self._inotify.sync_get() is not None:
                 self._look()
         self._look()
 
@@ -185,7 +188,16 @@ class Stack:
     client: Client
     containers_dir: Path
     relinkd: Daemon
+    crash: Callable[[str, int], None] | None = None
     prefix: str = field(default_factory=lambda: f"s{next(_numbers)}-")
+
+    def kill_process(self, container: str) -> None:
+        """End a container's process without the engine having been asked."""
+        if self.crash is not None:
+            self.crash(container, 137)
+            return
+        pid = self.client.inspect(container)["State"]["Pid"]
+        subprocess.run(["kill", "-KILL", str(pid)], check=True)
 
     def name(self, short: str) -> str:
         """Return the name by which the engine knows a container or network."""
@@ -223,6 +235,10 @@ class Stack:
         self.client.network_create(self.name(short), subnets=subnets, ipv6=ipv6, internal=internal)
         return self.name(short)
 
+    def name_id(self, short: str) -> str:
+        """Return the ID of a container of this test."""
+        return str(self.client.inspect(self.name(short))["Id"])
+
     def address(self, container: str, network: str = "bridge", family: int = 4) -> str:
         """Return where a container is on a network, as the engine says."""
         endpoint = self.client.network(network)["Containers"].get(container, {})
@@ -248,11 +264,6 @@ class Stack:
     def witness(self, container: str) -> Witness:
         """Watch a container's hosts file."""
         return Witness(self.hosts_path(container))
-
-    def crash(self, container: str) -> None:
-        """End a container's process without the engine having been asked."""
-        pid = self.client.inspect(container)["State"]["Pid"]
-        subprocess.run(["kill", "-KILL", str(pid)], check=True)
 
     def event_time(self, action: str, subject: str, since_ns: int) -> int:
         """Return when the engine first said that this happened, in its own nanoseconds."""

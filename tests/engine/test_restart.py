@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
+from tests.engine.conftest import EVERYWHERE
 from tests.engine.stack import Stack, until
+
+pytestmark = pytest.mark.parametrize("stack", EVERYWHERE, indirect=True)
 
 
 def test_a_restarted_source_is_known_at_its_new_address_before_it_starts(stack: Stack) -> None:
@@ -67,7 +72,7 @@ def test_a_killed_source_is_gone_and_a_crashed_one_comes_back_by_its_policy(stac
     web = stack.run("web", "db")
     stack.await_lookup(web, "db", stack.address(db))
     with stack.witness(web) as witness:
-        stack.crash(db)
+        stack.kill_process(db)
         until(lambda: stack.client.inspect(db)["RestartCount"] > 0)
         until(lambda: stack.lookup(web, "db") == [stack.address(db)])
     assert [] in witness.addresses("db")

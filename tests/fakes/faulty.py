@@ -65,11 +65,12 @@ class Box:
     state: str = "running"
     addresses: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
+    health: str | None = None
+    id: str = ""
+    """Made from the first name: the same name is the same container."""
 
-    @property
-    def id(self) -> str:
-        """Its ID; the same name is the same container."""
-        return ident(self.name)
+    def __post_init__(self) -> None:
+        self.id = self.id or ident(self.name)
 
     def listed(self) -> Json:
         """Return its item of the list."""
@@ -90,11 +91,14 @@ class Box:
             name: {"NetworkID": ident(name), "Aliases": None, "DNSNames": [self.name]}
             for name in self.addresses
         }
+        state: Json = {"Status": self.state, "StartedAt": "2026-01-02T03:04:06.678901234Z"}
+        if self.health:
+            state["Health"] = {"Status": self.health}
         return {
             "Id": self.id,
             "Name": f"/{self.name}",
             "Created": "2026-01-02T03:04:05.678901234Z",
-            "State": {"Status": self.state, "StartedAt": "2026-01-02T03:04:06.678901234Z"},
+            "State": state,
             "HostsPath": "",
             "Mounts": [],
             "HostConfig": {"NetworkMode": "default", "Links": None},
@@ -253,9 +257,8 @@ class FaultyEngine:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            while (request := await self._read(reader, writer)) and not request.closing:
-                await self._answer(request)
-                if request.closing:
+            while request := await self._read(reader, writer):
+                if await self._answer(request):
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away
@@ -276,7 +279,8 @@ class FaultyEngine:
         self.requests.append(request)
         return request
 
-    async def _answer(self, request: Exchange) -> None:
+    async def _answer(self, request: Exchange) -> bool:
+        """Answer one request; return whether the connection ends with it."""
         kind = request.url.split("/")[1].removesuffix("s")
         counted = kind in self.in_flight and request.url.count("/") > 1
         counted = counted and request.url != "/containers/json"
@@ -287,8 +291,9 @@ class FaultyEngine:
             for rule in self._rules:
                 if rule.takes(request.url):
                     await rule.script(request)
-                    return
+                    return request.closing
             await self.properly(request)
+            return request.closing
         finally:
             if counted:
                 self.in_flight[kind] -= 1
@@ -360,7 +365,7 @@ async def faulty(
     async def listen() -> asyncio.Server:
         nonlocal port
         if path is not None:
-            path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - a test's own directory
             return await asyncio.start_unix_server(engine._accept, path)
         server = await asyncio.start_server(engine._accept, "127.0.0.1", port, ssl=tls)
         port = server.sockets[0].getsockname()[1]

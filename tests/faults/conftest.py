@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import aiodocker.docker
 import pytest
 from aiodocker import Docker
 
@@ -23,7 +22,7 @@ def no_engine_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(aiodocker.docker, "_sock_search_paths", [tmp_path / "no.sock"])
+    monkeypatch.setattr(engine_module, "_SOCKETS", (str(tmp_path / "usual.sock"),))
 
 
 @pytest.fixture(autouse=True)
@@ -43,5 +42,5 @@ def nothing_left_open(
     yield
     assert [docker for docker in clients if not docker.session.closed] == []
     clients.clear()
-    gc.collect()  # what was not closed warns here, and not in another test
+    gc.collect(1)  # what was not closed warns here, and not in another test
     assert [r.getMessage() for r in caplog.records if r.name == "asyncio"] == []

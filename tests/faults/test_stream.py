@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from tests.fakes.faulty import (
@@ -64,6 +65,7 @@ async def cut_in_a_chunk_size(stream: Exchange) -> None:
 
 
 async def no_chunk(stream: Exchange) -> None:
+    """What aiohttp 3.14 never wakes a reader for, whatever its own time-outs say."""
     await stream.send(b"<html>502 Bad Gateway</html>\r\n")
 
 
@@ -118,7 +120,8 @@ async def test_after_a_break_the_truth_is_known_again(
     async with faulty(tmp_path / "s" if over == "unix" else None) as engine:
         engine.box("db", "10.0.0.2")
         engine.box("web", "10.0.0.3")
-        monkeypatch.setattr(observer, "SILENCE", 0.2 if breaks is silence else 60)
+        unseen = breaks in (silence, no_chunk)
+        monkeypatch.setattr(observer, "SILENCE", 0.2 if unseen else 60)
         async with running(engine.address) as watched:
             await watched.looks(1)
             monkeypatch.setattr(observer, "SILENCE", 60)
@@ -144,7 +147,7 @@ LINES = [
     pytest.param(b'{"Type":"container","Action":"\xff\xfe"}\n', id="not UTF-8"),
     pytest.param(HALF + b"\n", id="half an event"),
     pytest.param(b"[" * 100_000 + b"\n", id="nested too deep"),
-    pytest.param(b"null\n[]\n42\n1e999\n\"x\"\n{}\ntrue\n", id="no objects"),
+    pytest.param(b'null\n[]\n42\n1e999\n"x"\n{}\ntrue\n', id="no objects"),
     pytest.param(line({"Type": None, "message": "x"}), id="Type of null"),
     pytest.param(line({"Type": "container", "Action": "die"}), id="no actor"),
     pytest.param(line({"Type": "container", "Action": "die", "Actor": None}), id="actor of null"),
@@ -178,30 +181,28 @@ async def test_a_line_costs_itself_alone(raw: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [2**10, 2**20, LONGEST - 2**10])
 @pytest.mark.parametrize("pieces", [1, 7])
 async def test_a_long_event_is_an_event(size: int, pieces: int, tmp_path: Path) -> None:
-    async with faulty(tmp_path / "s") as engine:
-        async with running(engine.address) as watched:
-            await watched.looks(1)
-            engine.box("big", "10.0.0.2", labels={"label": "x" * size})
-            told = line(event("container", "create", ident("big"), 5, name="big", label="x" * size))
-            step = -(-len(told) // pieces)
-            for at in range(0, len(told), step):
-                await engine.say_raw(chunk(told[at : at + step]))
-            await until(lambda: watched.seen().get("big", ("",))[0] == "running")
-            assert len(watched.mirror.containers[ident("big")].labels["label"]) == size
-            assert watched.words == ["connected", "looked"]
+    async with faulty(tmp_path / "s") as engine, running(engine.address) as watched:
+        await watched.looks(1)
+        engine.box("big", "10.0.0.2", labels={"label": "x" * size})
+        told = line(event("container", "create", ident("big"), 5, name="big", label="x" * size))
+        step = -(-len(told) // pieces)
+        for at in range(0, len(told), step):
+            await engine.say_raw(chunk(told[at : at + step]))
+        await until(lambda: watched.seen().get("big", ("",))[0] == "running")
+        assert len(watched.mirror.containers[ident("big")].labels["label"]) == size
+        assert watched.words == ["connected", "looked"]
 
 
 async def test_an_event_longer_than_the_longest_is_looked_up(tmp_path: Path) -> None:
     """Its labels do not fit, but that it happened must not be lost until the next resync."""
-    async with faulty(tmp_path / "s") as engine:
-        async with running(engine.address) as watched:
-            await watched.looks(1)
-            engine.box("big", "10.0.0.2")
-            await engine.say(start("big", label="x" * (LONGEST + 2**20)))
-            await until(lambda: watched.seen() == engine.truth())
-            engine.box("big", state="exited")
-            await engine.say(die("big"))
-            await until(lambda: watched.seen() == engine.truth())
+    async with faulty(tmp_path / "s") as engine, running(engine.address) as watched:
+        await watched.looks(1)
+        engine.box("big", "10.0.0.2")
+        await engine.say(start("big", label="x" * (LONGEST + 2**20)))
+        await until(lambda: watched.seen() == engine.truth())
+        engine.box("big", state="exited")
+        await engine.say(die("big"))
+        await until(lambda: watched.seen() == engine.truth())
 
 
 async def test_lines_cut_at_every_byte_are_put_together(tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ async def test_lines_cut_at_every_byte_are_put_together(tmp_path: Path) -> None:
             await watched.looks(1)
             for byte in line(die("db")):
                 await engine.say_raw(chunk(bytes([byte])))
-                await anyio.sleep(0)
+                await anyio.lowlevel.checkpoint()
             await until(lambda: watched.state("db") == "exited")
             assert watched.words == ["connected", "looked"]
 
@@ -267,11 +268,13 @@ async def test_labels_that_pose_as_attributes_do_no_harm(tmp_path: Path) -> None
             named = poses | {"name": "db"}
             await engine.say(event("container", "die", ident("db"), 1, **named))
             await until(lambda: watched.state("db") == "exited")
-            await engine.say(event("container", "start", ident("db"), 2, **named))
-            await engine.say(event("container", "rename", ident("db"), 3, **(poses | {"name": "d"})))
+            engine.boxes["db"].name = "d"
+            await engine.say(
+                event("container", "rename", ident("db"), 3, **(poses | {"name": "d"}))
+            )
             await until(lambda: watched.mirror.named("d"))
+            await until(lambda: watched.seen() == engine.truth())
             assert watched.address("web") == "10.0.0.3"
-            assert watched.state("web") == "running"
             assert watched.mirror.named("web") is watched.mirror.containers[web.id]
 
 
@@ -297,7 +300,9 @@ async def test_the_stream_is_open_before_the_list_is_asked(tmp_path: Path) -> No
             await watched.looks(1)
             await engine.cut()
             await watched.looks(2)
-        order = [r.url for r in engine.requests if r.url.count("/") == 1 or r.url.endswith("s/json")]
+        order = [
+            r.url for r in engine.requests if r.url.count("/") == 1 or r.url.endswith("s/json")
+        ]
         once = ["/version", "/events", "/containers/json", "/networks"]
         assert order == once * 2
 

@@ -30,9 +30,11 @@ class Watched:
     reasons: list[EngineError] = field(default_factory=list)
     engines: list[Engine] = field(default_factory=list)
     changes: list[tuple[Hint, set[str]]] = field(default_factory=list)
+    at_each_change: Callable[[], object] = lambda: None
 
     def changed(self, containers: set[str], cause: Hint) -> None:
         self.changes.append((cause, containers))
+        self.at_each_change()
 
     def looked(self) -> None:
         self.words.append("looked")

@@ -230,7 +230,7 @@ def test_a_life_of_changes(life: tuple[bytes, list[tuple[Wish, str]]]) -> None:
 
 @st.composite
 def straddling(draw: st.DrawFn) -> tuple[bytes, list[Wish]]:
-    """Sources that move; an engine's line before the block grew, so one of its lines is in two pieces."""
+    """Sources that move; a line before the block grew, and one of it is in two pieces."""
     aliases = draw(st.lists(st.sampled_from(ALIASES), min_size=1, max_size=3, unique=True))
     address = st.sampled_from([None, *ADDRESSES[4]])
     wishes = [

@@ -117,7 +117,7 @@ class TestRefused:
         assert bad.problem
 
     @pytest.mark.parametrize(
-        "text", ["db:x\x1b[31m", "d\x1b[31mb", "db:\u202ex", "x\0", "db:" + "a" * 100_000, "\x07"]
+        "text", ["db:x\x1b[31m", "d\x1b[31mb", "db:\u202ex", "x\0", "db:" + "a" * 60_000, "\x07"]
     )
     def test_nothing_that_is_shown_is_hostile(self, text: str) -> None:
         got = one(text)

@@ -317,6 +317,7 @@ class TestWriting:
         whole = os.pwrite
 
         def write_then_truncate(fd: int, data: bytes, at: int) -> int:
+            monkeypatch.setattr(os, "pwrite", whole)
             done = whole(fd, data, at)
             os.truncate(hosts, 0)
             return done

@@ -99,6 +99,14 @@ def test_a_big_line_and_an_error_in_band(fake: FakeEngine, tap: Tap) -> None:
     assert tap.event()["message"] == "stream broken"
 
 
+def test_an_event_of_ones_own_is_told_and_kept(fake: FakeEngine, tap: Tap) -> None:
+    event = fake.call(lambda: fake.world.journal.event("container", "oom", "a" * 64, {}))
+    fake.emit(event)
+    assert tap.event()["Actor"]["ID"] == "a" * 64
+    moment = event["timeNano"] / 10**9
+    assert len(fake.client.events(since=moment - 1, until=moment + 0.01)) == 1
+
+
 def test_lost_events_are_lost_for_the_streams_alone(fake: FakeEngine, tap: Tap) -> None:
     since = time.time()
     fake.faults.drop_events(1)
@@ -257,26 +265,11 @@ def test_the_ring_keeps_256(fake: FakeEngine) -> None:
     assert told[-1]["Actor"]["Attributes"]["name"] == "db299"
 
 
-def test_a_big_world_and_many_events_are_quick(fake: FakeEngine) -> None:
+def test_a_big_world_is_whole(fake: FakeEngine) -> None:
     idents = fake.populate(100, 100, lambda i, j: {"relinkd.links": f"c{i}-{j}:db"})
-    assert len(fake.client.list()) == len(idents) == 10_000
-    start = time.monotonic()
-    for _ in range(20):
-        assert len(fake.client.network("n7")["Containers"]) == 100
-    assert (time.monotonic() - start) / 20 < 0.02
-    event = fake.call(lambda: fake.world.journal.event("container", "oom", idents[0], {}))
-    with fake.client.stream_events() as stream:
-        start = time.monotonic()
-
-        def tell() -> None:
-            for _ in range(2000):
-                fake.emit(event)
-
-        telling = threading.Thread(target=tell)
-        telling.start()
-        assert sum(1 for _, _ in zip(range(2000), stream, strict=False)) == 2000
-        assert time.monotonic() - start < 2
-        telling.join()
+    assert [c["Id"] for c in fake.client.list()] == idents[::-1]
+    assert len(fake.client.network("n7")["Containers"]) == 100
+    assert fake.client.inspect("c7-3")["Config"]["Labels"] == {"relinkd.links": "c7-3:db"}
 
 
 def test_a_container_sees_its_hosts_file_at_its_first_instruction(fake: FakeEngine) -> None:

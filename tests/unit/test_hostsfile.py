@@ -93,7 +93,7 @@ class TestSlots:
         assert got.edits == got.fixed == (Edit(self.AT, b"1"),)
 
     def test_moved_is_written_behind_the_comment_sign(self) -> None:
-        got = plan(with_block(self.DB), [v4("10.0.0.14", "db")])
+        got = plan(with_block(self.DB, SPARE), [v4("10.0.0.14", "db")])
         assert got.edits == (
             Edit(self.AT, b"#"),
             Edit(self.AT + 1, b"0.0.0.14       db"),
@@ -496,6 +496,12 @@ class TestWithoutBlock:
                 ["fd00::3", "172.17.0.3"],
                 b"172.17.0.3\tdb h\nfd00::3\tdb h\n",
                 id="each family its own",
+            ),
+            pytest.param(
+                b"#d00::2\tdb h\n#72.17.0.2\tdb h\n",
+                ["172.17.0.2", "fd00::2"],
+                b"fd00::2\tdb h\n172.17.0.2\tdb h\n",
+                id="v6 before v4",
             ),
             pytest.param(
                 b"172.17.0.2\tdb h\n#72.17.0.2\tdb h\n",

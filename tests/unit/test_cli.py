@@ -1,0 +1,393 @@
+"""The commands, over an engine in memory and hosts files in a folder."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from reconciler.cli.commands import COMMANDS, FAILED, NO_ENGINE, USAGE, cli
+from reconciler.core.hostsfile import apply, plan
+from tests.builders import World, compose, container, network
+from watchers.model import ContainerAnswer, ListAnswer, NetworkAnswer, NetworkListAnswer
+
+HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n10.0.0.9\t8f2a7d1b2c3d\n"
+
+
+class Known:
+    """What `Engine` answers, out of a world."""
+
+    address, version, api = "unix:///var/run/docker.sock", "28.5.2", "1.51"
+
+    def __init__(self, world: World) -> None:
+        self._mirror = world.mirror
+
+    async def containers(self, asked: int) -> ListAnswer:
+        return ListAnswer(asked, tuple(self._mirror.containers.values()))
+
+    async def networks(self, asked: int) -> NetworkListAnswer:
+        return NetworkListAnswer(asked, frozenset(self._mirror.networks))
+
+    async def network(self, network: str, asked: int) -> NetworkAnswer:
+        members = dict(self._mirror.members(network))
+        return NetworkAnswer(network, asked, self._mirror.networks.get(network), members)
+
+    async def container(self, container: str, asked: int) -> ContainerAnswer:
+        return ContainerAnswer(container, asked, self._mirror.containers.get(container))
+
+
+class Machine:
+    """A world, its containers directory, and the commands run against them."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world = World(network("back"), network("front"))
+        self.folder = folder
+        for name in ("engine", "containers_dir", "declared_by", "run_dir", "config"):
+            monkeypatch.delenv(f"RELINKD_{name.upper()}", raising=False)
+
+        @asynccontextmanager
+        async def open_engine(_: str | None) -> AsyncIterator[Known]:
+            yield Known(self.world)
+
+        monkeypatch.setattr("reconciler.cli.look.open_engine", open_engine)
+        monkeypatch.setattr("reconciler.cli.sync.open_engine", open_engine, raising=False)
+
+    def hosts(self, name: str) -> Path:
+        return self.folder / self.world.id(name) / "hosts"
+
+    def file(self, name: str, data: bytes = HOSTS) -> None:
+        self.hosts(name).parent.mkdir(exist_ok=True)
+        self.hosts(name).write_bytes(data)
+
+    def deliver(self, name: str) -> None:
+        want = self.world.desired(name)
+        data = self.hosts(name).read_bytes()
+        self.file(name, apply(data, plan(data, want.slots, want.engine_links).edits))
+
+    def run(self, *args: str) -> Result:
+        result = CliRunner().invoke(cli, [*args, "--containers-dir", str(self.folder)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        structlog.reset_defaults()
+        return result
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """`web` reaches `db`, and waits for `cache`; `api` is refused one."""
+    found = Machine(tmp_path, monkeypatch)
+    world = found.world
+    world.add(container("db"), back="10.0.0.2")
+    world.add(container("web", "db cache"), back="10.0.0.9")
+    world.add(container("api", "db:localhost"), back="10.0.0.8")
+    for name in ("db", "web", "api"):
+        found.file(name)
+    found.deliver("web")
+    return found
+
+
+class TestHelp:
+    @pytest.mark.parametrize("name", sorted(COMMANDS))
+    @pytest.mark.parametrize("flag", ["--help", "-h"])
+    def test_of_each_command(self, name: str, flag: str) -> None:
+        result = CliRunner().invoke(cli, [name, flag])
+        assert result.exit_code == 0
+        assert f"{name} [OPTIONS]" in result.output
+        assert len(result.output.splitlines()) > 4
+
+    @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"health"}))
+    def test_of_each_names_its_settings_and_variables(self, name: str) -> None:
+        text = CliRunner().invoke(cli, [name, "--help"]).output
+        for flag in ("--engine", "-H", "--containers-dir", "--declared-by", "--config"):
+            assert flag in text
+
+    def test_lists_every_command(self) -> None:
+        result = CliRunner().invoke(cli, ["--help"])
+        assert result.exit_code == 0
+        for name, text in COMMANDS.items():
+            assert name in result.output
+            assert text.split()[0] in result.output
+        for code in ("0 fine", "1 failed", "2 wrong usage", "3 engine"):
+            assert code in result.output
+
+    def test_version(self) -> None:
+        result = CliRunner().invoke(cli, ["--version"])
+        assert result.exit_code == 0
+        assert version("relinkd") in result.output
+
+
+class TestUsage:
+    @pytest.mark.parametrize(
+        ("typed", "meant"),
+        [("link", "links"), ("lnks", "links"), ("explian", "explain"), ("chek", "check")],
+    )
+    def test_a_typo_is_answered_with_what_was_meant(self, typed: str, meant: str) -> None:
+        result = CliRunner().invoke(cli, [typed])
+        assert result.exit_code == USAGE
+        assert f"Did you mean {meant}?" in result.stderr
+
+    def test_anything_else_with_those_there_are(self) -> None:
+        result = CliRunner().invoke(cli, ["frobnicate"])
+        assert result.exit_code == USAGE
+        assert all(name in result.stderr for name in COMMANDS)
+
+    @pytest.mark.parametrize(
+        "args",
+        [
+            ["links", "--nope"],
+            ["links", "a", "b"],
+            ["links", "--format", "xml"],
+            ["explain"],
+            ["explain", "web"],
+            ["run", "now"],
+            ["check", "--engine"],
+        ],
+    )
+    def test_wrong_usage_is_2_and_on_stderr(self, args: list[str]) -> None:
+        result = CliRunner().invoke(cli, args)
+        assert result.exit_code == USAGE
+        assert result.stdout == ""
+        assert result.stderr
+
+
+ONE_SHOT = [["links"], ["explain", "web", "db"], ["check"], ["sync"], ["sync", "--dry-run"]]
+
+
+@pytest.mark.parametrize("args", ONE_SHOT, ids=" ".join)
+class TestOutOfReach:
+    def test_no_engine_is_3(self, args: list[str], tmp_path: Path) -> None:
+        where = f"unix://{tmp_path}/none.sock"
+        result = CliRunner().invoke(cli, [*args, "-H", where, "--containers-dir", str(tmp_path)])
+        assert result.exit_code == NO_ENGINE
+        assert result.stdout == ""
+        assert where in result.stderr
+        assert "Traceback" not in result.stderr
+
+    def test_ssh_is_refused_with_what_to_do(self, args: list[str], tmp_path: Path) -> None:
+        options = ["-H", "ssh://host", "--containers-dir", str(tmp_path)]
+        result = CliRunner().invoke(cli, [*args, *options])
+        assert result.exit_code == NO_ENGINE
+        assert "ssh -L" in result.stderr
+
+    def test_no_containers_directory_is_1(self, args: list[str], tmp_path: Path) -> None:
+        missing = str(tmp_path / "missing")
+        result = CliRunner().invoke(cli, [*args, "--containers-dir", missing])
+        assert result.exit_code == FAILED
+        assert missing in result.stderr
+        assert "--containers-dir" in result.stderr
+
+
+class TestLinks:
+    def states(self, result: Result) -> dict[str, str]:
+        assert result.exit_code == 0, result.output
+        return {row["alias"]: row["state"] for row in json.loads(result.stdout)}
+
+    def test_all(self, machine: Machine) -> None:
+        result = machine.run("links", "--format", "json")
+        assert self.states(result) == {"db": "linked", "cache": "waiting", "localhost": "refused"}
+
+    def test_of_one_recipient(self, machine: Machine) -> None:
+        result = machine.run("links", "api", "--format", "json")
+        assert self.states(result) == {"localhost": "refused"}
+
+    def test_in_one_state(self, machine: Machine) -> None:
+        result = machine.run("links", "--state", "waiting", "--format", "json")
+        assert self.states(result) == {"cache": "waiting"}
+
+    def test_narrowed_by_declaration(self, machine: Machine) -> None:
+        result = machine.run("links", "--declared-by", "engine", "--format", "json")
+        assert self.states(result) == {}
+
+    def test_as_a_table(self, machine: Machine) -> None:
+        result = machine.run("links")
+        assert result.exit_code == 0
+        head, *lines = result.stdout.splitlines()
+        assert head.split()[:4] == ["RECIPIENT", "ALIAS", "SOURCE", "STATE"]
+        (db,) = (line for line in lines if line.startswith("web") and " linked " in line)
+        assert "10.0.0.2" in db
+
+    def test_an_unknown_recipient_is_1(self, machine: Machine) -> None:
+        result = machine.run("links", "nobody")
+        assert result.exit_code == FAILED
+        assert "nobody" in result.stderr
+
+    def test_a_held_name_is_said(self, machine: Machine) -> None:
+        machine.world.add(container("x", dns={"back": ["cache"]}), back="10.0.0.3")
+        assert "waiting, held" in machine.run("links").stdout
+
+    def test_a_hostile_label_cannot_drive_the_terminal(self, machine: Machine) -> None:
+        machine.world.add(container("evil", "db:\x1b[2J\u202e \x07:x"), back="10.0.0.7")
+        machine.file("evil")
+        for args in (["links"], ["check"], ["explain", "evil", "db"]):
+            text = machine.run(*args).output
+            assert all(char.isprintable() or char == "\n" for char in text)
+
+
+class TestExplain:
+    def test_one_that_stands_is_0(self, machine: Machine) -> None:
+        result = machine.run("explain", "web", "db")
+        assert result.exit_code == 0
+        assert "state: linked" in result.stdout
+
+    @pytest.mark.parametrize("alias", ["cache", "unknown"])
+    def test_one_that_does_not_is_1(self, machine: Machine, alias: str) -> None:
+        result = machine.run("explain", "web", alias)
+        assert result.exit_code == FAILED
+        assert alias in result.stdout
+
+    def test_by_id_and_slash(self, machine: Machine) -> None:
+        for name in (machine.world.id("web"), machine.world.id("web")[:12], "/web"):
+            assert machine.run("explain", name, "db").exit_code == 0
+
+    def test_an_unknown_recipient_is_1(self, machine: Machine) -> None:
+        assert machine.run("explain", "nobody", "db").exit_code == FAILED
+
+
+class TestCheck:
+    def test_what_is_wrong_is_1_and_said(self, machine: Machine) -> None:
+        labels = {"relinkd.link": "db", **compose("shop", "x")}
+        machine.world.add(container("odd", labels=labels), back="10.0.0.6")
+        machine.file("odd")
+        result = machine.run("check")
+        assert result.exit_code == FAILED
+        for part in ("api", "localhost", "relinkd.link", "28.5.2", "relinkd run"):
+            assert part in result.stdout
+
+    def test_nothing_wrong_is_0(self, machine: Machine) -> None:
+        machine.world.remove("api")
+        with other_writer(machine.folder):
+            result = machine.run("check")
+        assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "all is well")
+
+    def test_a_wrong_directory_is_said(self, machine: Machine, tmp_path: Path) -> None:
+        (empty := tmp_path / "empty").mkdir()
+        machine.folder = empty
+        result = machine.run("check")
+        assert result.exit_code == FAILED
+        assert "Docker Root Dir" in result.stdout
+
+
+def other_writer(folder: Path) -> "subprocess.Popen[bytes]":
+    """Another process that holds the lock, until the end of the `with`."""
+    code = (
+        "import fcntl, os, sys\n"
+        "fd = os.open(sys.argv[1], os.O_RDONLY)\n"
+        "fcntl.flock(fd, fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-S", "-c", code, str(folder)]
+    found = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert found.stdout is not None
+    found.stdout.readline()
+    return found
+
+
+class TestSync:
+    def test_makes_every_file_right(self, machine: Machine) -> None:
+        machine.world.connect("db", "back", "10.0.0.7")
+        result = machine.run("sync")
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert b"\n10.0.0.7        db\n" in machine.hosts("web").read_bytes()
+        assert machine.hosts("db").read_bytes() == HOSTS
+        (line,) = (json.loads(x) for x in result.stderr.splitlines() if "link.changed" in x)
+        assert (line["recipient"], line["alias"], line["old"], line["new"]) == (
+            "web",
+            "db",
+            "10.0.0.2",
+            "10.0.0.7",
+        )
+
+    def test_dry_run_says_so_and_writes_nothing(self, machine: Machine) -> None:
+        machine.world.connect("db", "back", "10.0.0.7")
+        before = machine.hosts("web").read_bytes()
+        result = machine.run("sync", "--dry-run")
+        assert result.exit_code == 0
+        assert result.stdout == "web: db (IPv4) 10.0.0.2 -> 10.0.0.7\n"
+        assert machine.hosts("web").read_bytes() == before
+        machine.run("sync")
+        assert machine.run("sync", "--dry-run").stdout == ""
+
+    def test_beside_another_writer_is_1_and_says_who(self, machine: Machine) -> None:
+        machine.world.connect("db", "back", "10.0.0.7")
+        with other_writer(machine.folder) as other:
+            result = machine.run("sync")
+            assert result.exit_code == FAILED
+            assert str(other.pid) in result.stderr
+        assert b"10.0.0.7" not in machine.hosts("web").read_bytes()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Callable[[bytes], str]:
+    """Something that answers one `health`; returns its run directory."""
+
+    def answer(line: bytes) -> str:
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(str(tmp_path / "health.sock"))
+        server.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with server, connection:
+                connection.sendall(line)
+
+        threading.Thread(target=serve, daemon=True).start()
+        return str(tmp_path)
+
+    return answer
+
+
+class TestHealth:
+    @pytest.mark.parametrize(
+        ("line", "code"),
+        [
+            (b"ok\n", 0),
+            (b"ok: standing by, the writer is x\n", 0),
+            (b"starting\n", FAILED),
+            (b"engine lost: gone\n", FAILED),
+            (b"", FAILED),
+        ],
+    )
+    def test_says_what_the_daemon_says(
+        self, daemon: Callable[[bytes], str], line: bytes, code: int
+    ) -> None:
+        result = CliRunner().invoke(cli, ["health", "--run-dir", daemon(line)])
+        assert result.exit_code == code
+        assert line.decode().strip() in result.stdout
+
+    def test_nobody_answers(self, tmp_path: Path) -> None:
+        result = CliRunner().invoke(cli, ["health", "--run-dir", str(tmp_path)])
+        assert result.exit_code == FAILED
+        assert str(tmp_path) in result.stderr
+
+    def test_of_the_environment(self, daemon: Callable[[bytes], str]) -> None:
+        env = {"RELINKD_RUN_DIR": daemon(b"ok\n")}
+        assert CliRunner().invoke(cli, ["health"], env=env).exit_code == 0
+
+    def test_imports_next_to_nothing(self, daemon: Callable[[bytes], str]) -> None:
+        code = (
+            "import sys\n"
+            "sys.argv = ['relinkd', 'health']\n"
+            "from reconciler.cli import main\n"
+            "try:\n"
+            "    main()\n"
+            "except SystemExit as end:\n"
+            "    print(end.code, [m for m in ('asyncio', 'click', 'msgspec', 'structlog',"
+            " 'aiohttp', 'anyio', 'json') if m in sys.modules])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={"RELINKD_RUN_DIR": daemon(b"ok\n")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines() == ["ok", "0 []"]

@@ -1,0 +1,280 @@
+"""What a person is told: by hand, from a world and the bytes of a hosts file."""
+
+import pytest
+
+from reconciler.core.hostsfile import Slot, apply, plan
+from reconciler.core.report import (
+    changes,
+    explain,
+    live_after,
+    live_before,
+    live_in,
+    owners,
+    with_file,
+)
+from tests.builders import World, compose, container, id_of, network
+
+HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n10.0.0.9\t8f2a7d1b2c3d\n"
+
+
+def world(links: str = "db", **values: object) -> World:
+    found = World(network("back"), network("front"), network("bridge"))
+    found.add(container("web", links, **values), back="10.0.0.9")  # type: ignore[arg-type]
+    found.add(container("db"), back="10.0.0.2")
+    return found
+
+
+def delivered(there: World, name: str, data: bytes = HOSTS) -> bytes:
+    """The file as it is once relinkd has done its work."""
+    want = there.desired(name)
+    return apply(data, plan(data, want.slots, want.engine_links).edits)
+
+
+def state(there: World, data: bytes | None) -> tuple[str, str]:
+    (row,) = there.rows("web", data)
+    return row.state, row.reason
+
+
+class TestRows:
+    def test_linked(self) -> None:
+        there = world()
+        (row,) = there.rows("web", delivered(there, "web"))
+        assert (row.recipient, row.alias, row.source) == ("web", "db", "db")
+        assert (row.declared_by, row.state, row.reason) == ("label", "linked", "")
+        assert (row.addresses, row.network, row.held) == (("10.0.0.2",), "back", False)
+
+    def test_linked_is_what_the_file_says(self) -> None:
+        there = world()
+        assert state(there, HOSTS)[0] == "failed"
+        old = delivered(there, "web")
+        there.connect("db", "back", "10.0.0.7")
+        assert state(there, old)[0] == "failed"
+        assert state(there, delivered(there, "web", old))[0] == "linked"
+
+    def test_without_a_file_failed(self) -> None:
+        assert state(world(), None)[0] == "failed"
+
+    @pytest.mark.parametrize("data", [b"", b"10.0.0.9\tx\n"])
+    def test_while_the_engine_writes_it_failed(self, data: bytes) -> None:
+        assert state(world(), data)[0] == "failed"
+
+    def test_waiting(self) -> None:
+        there = world()
+        there.remove("db")
+        got, reason = state(there, delivered(there, "web"))
+        assert got == "waiting"
+        assert "db" in reason
+
+    def test_down(self) -> None:
+        there = world()
+        there.hear("die", "db")
+        assert state(there, delivered(there, "web")) == ("down", "db is exited")
+
+    def test_unreachable_names_both_sides_networks(self) -> None:
+        there = world("cache")
+        there.add(container("cache"), front="10.1.0.2", bridge="10.2.0.2")
+        there.connect("web", "bridge", "10.2.0.9")
+        there.disconnect("web", "bridge")
+        got, reason = state(there, delivered(there, "web"))
+        assert got == "unreachable"
+        assert "cache is on bridge, front" in reason
+        assert "web on back" in reason
+
+    def test_refused(self) -> None:
+        got, reason = state(world("db:localhost"), HOSTS)
+        assert got == "refused"
+        assert "localhost" in reason
+
+    def test_a_file_of_the_users_over_the_hosts_file_failed(self) -> None:
+        got, reason = state(world(mounts=["/etc/hosts"]), HOSTS)
+        assert got == "failed"
+        assert "/etc/hosts" in reason
+
+    def test_idle(self) -> None:
+        there = world()
+        there.hear("die", "web")
+        (row,) = there.rows("web", delivered(world(), "web"))
+        assert (row.state, row.addresses, row.held) == ("idle", (), False)
+
+    def test_shadowed_by_a_foreign_line_which_is_named(self) -> None:
+        there = world()
+        data = HOSTS + b"192.0.2.1\tother db\n"
+        got, reason = state(there, delivered(there, "web", data))
+        assert got == "shadowed"
+        assert "192.0.2.1" in reason
+
+    @pytest.mark.parametrize("action", ["die", "destroy"])
+    def test_shadowed_while_its_source_is_not_there_too(self, action: str) -> None:
+        there = world()
+        there.hear(action, "db")
+        data = HOSTS + b"192.0.2.1\tdb\n"
+        assert state(there, delivered(there, "web", data))[0] == "shadowed"
+
+    def test_an_engines_own_true_line_is_linked(self) -> None:
+        there = World(network("bridge"))
+        there.add(container("web", engine_links=["db:webdb"]), bridge="172.17.0.3")
+        there.add(container("db"), bridge="172.17.0.2")
+        own = f"172.17.0.2\twebdb {id_of('db')[:12]} db\n".encode()
+        (row,) = there.rows("web", delivered(there, "web", HOSTS + own))
+        assert (row.state, row.declared_by) == ("linked", "engine")
+
+    def test_held(self) -> None:
+        there = World(network("back"))
+        there.add(container("web", "x:db"), back="10.0.0.9")
+        there.add(container("db"), back="10.0.0.2")
+        (row,) = there.rows("web", delivered(there, "web"))
+        assert (row.state, row.held, row.addresses) == ("waiting", True, ())
+
+    def test_of_another_source_of_one_alias(self) -> None:
+        there = world("db cache:db")
+        there.add(container("cache"), back="10.0.0.3")
+        first, second = there.rows("web", delivered(there, "web"))
+        assert (first.state, second.state) == ("linked", "shadowed")
+        assert "db" in second.reason
+        assert second.addresses == ()
+
+    def test_replicas_and_families(self) -> None:
+        there = World(network("back", v6=True))
+        labels = compose("shop", "web")
+        there.add(container("web", "db", labels=labels), back="10.0.0.9 fd00::9")
+        for number in (1, 2):
+            each = container(f"db{number}", labels=compose("shop", "db", number))
+            there.add(each, back=f"10.0.0.{number} fd00::{number}")
+        (row,) = there.rows("web", delivered(there, "web"))
+        assert row.addresses == ("10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2")
+        assert row.network == "back"
+
+    def test_of_a_pod_name_who_declared(self) -> None:
+        there = world()
+        there.add(container("kid", "db:k", mode="container:web", started=2 * 10**9))
+        rows = there.rows("web", delivered(there, "web"))
+        assert {row.alias: row.recipient for row in rows} == {"db": "web", "k": "kid"}
+
+    def test_a_hostile_label_is_shown_harmless(self) -> None:
+        there = world("db:x\x1b[31m\u202e evil\0:a {0}%s:b " + "y" * 5000)
+        for row in there.rows("web", HOSTS):
+            for text in (row.alias, row.source, row.reason):
+                assert text.isascii()
+                assert text.isprintable()
+
+
+class TestLive:
+    def test_by_alias_and_family_in_order(self) -> None:
+        slots = [
+            Slot(("DB", "h"), 4, "10.0.0.3"),
+            Slot(("db",), 4, "10.0.0.2"),
+            Slot(("db",), 6, "fd00::2"),
+            Slot(("down",), 4, None),
+        ]
+        assert live_in(slots) == {
+            ("db", 4): ("10.0.0.3", "10.0.0.2"),
+            ("db", 6): ("fd00::2",),
+        }
+
+    def test_the_engines_own_lines_count(self) -> None:
+        assert live_in([], [("webdb", "172.17.0.2"), ("webdb", "fd00::2")]) == {
+            ("webdb", 4): ("172.17.0.2",),
+            ("webdb", 6): ("fd00::2",),
+        }
+
+    def test_before_and_after(self) -> None:
+        there = world()
+        want = there.desired("web")
+        done = plan(HOSTS, want.slots, want.engine_links)
+        assert live_before(None) == live_before(b"") == live_before(HOSTS) == {}
+        assert live_after(done) == {("db", 4): ("10.0.0.2",)}
+        assert live_before(apply(HOSTS, done.edits)) == live_after(done)
+
+    def test_changes(self) -> None:
+        old = {("a", 4): ("1",), ("b", 4): ("2",), ("c", 4): ("3",)}
+        new = {("a", 4): ("1",), ("b", 4): ("4", "5"), ("d", 6): ("6",)}
+        assert list(changes(old, new)) == [  # type: ignore[arg-type] # 4 is a literal
+            ("b", 4, "2", "4 5"),
+            ("c", 4, "3", ""),
+            ("d", 6, "", "6"),
+        ]
+
+    def test_a_foreign_line_leaves_a_refused_link_refused(self) -> None:
+        there = world("web:db")
+        (link,) = there.desired("web").links
+        data = HOSTS + b"192.0.2.1\tdb\n"
+        done = plan(data, [Slot(("db",), 4, None)], [])
+        assert with_file(link, done) == link
+        assert with_file(link, None) == link
+
+
+class TestOwners:
+    def test_by_name_each_once(self) -> None:
+        there = world()
+        there.add(container("kid", "db:k", mode="container:web"))
+        there.add(container("api", "db"), back="10.0.0.8")
+        there.add(container("lost", "db", mode="container:nobody"))
+        found = owners(there.graph, there.mirror)
+        assert [each.name for each in found] == ["api", "web"]
+
+
+class TestExplain:
+    def explained(
+        self, there: World, alias: str, data: bytes | None, name: str = "web"
+    ) -> tuple[bool, str]:
+        stands, steps = explain(there[name], alias, there.graph, there.mirror, data)
+        return stands, "\n".join(steps)
+
+    def test_a_link_that_stands(self) -> None:
+        there = world("db@back")
+        stands, text = self.explained(there, "DB", delivered(there, "web"))
+        assert stands
+        for part in ("label", "db:db@back", "db (running)", "back", "10.0.0.2", "linked"):
+            assert part in text
+        assert "10.0.0.2        db" in text
+        assert "ours" in text
+
+    def test_one_that_does_not(self) -> None:
+        there = world()
+        there.hear("die", "db")
+        stands, text = self.explained(there, "db", delivered(there, "web"))
+        assert not stands
+        assert "db is exited" in text
+        assert "DNS" in text
+
+    def test_says_where_a_name_is_held(self) -> None:
+        there = World(network("back"))
+        there.add(container("web", "x:db"), back="10.0.0.9")
+        there.add(container("db"), back="10.0.0.2")
+        stands, text = self.explained(there, "db", delivered(there, "web"))
+        assert not stands
+        assert "held" in text
+        assert "255.255.255.255" in text
+
+    def test_an_alias_that_nobody_declared(self) -> None:
+        there = world("db cache")
+        stands, text = self.explained(there, "dbb", HOSTS)
+        assert not stands
+        assert "cache, db" in text
+
+    def test_the_line_that_wins(self) -> None:
+        there = world()
+        data = delivered(there, "web", HOSTS + b"192.0.2.1\tdb\n")
+        stands, text = self.explained(there, "db", data)
+        assert not stands
+        assert "shadowed" in text
+        assert "foreign" in text
+
+    def test_in_container_mode_whose_file_it_is(self) -> None:
+        there = world()
+        there.add(container("kid", "db:k", mode="container:web", started=2 * 10**9))
+        stands, text = self.explained(there, "k", delivered(there, "web"), "kid")
+        assert stands
+        assert "web" in text
+
+    def test_an_owner_that_is_gone(self) -> None:
+        there = world()
+        there.add(container("kid", "db", mode="container:nobody"))
+        stands, text = self.explained(there, "db", None, "kid")
+        assert not stands
+        assert "gone" in text
+
+    def test_without_a_file(self) -> None:
+        stands, text = self.explained(world(), "db", None)
+        assert not stands
+        assert "cannot be read" in text

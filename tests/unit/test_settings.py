@@ -1,0 +1,216 @@
+"""Flag, then `RELINKD_*`, then the file, then the default: for every setting, by the commands."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reconciler.cli.commands import COMMANDS, USAGE, cli
+from reconciler.settings import Settings, SettingsError, build, read_file, seconds
+
+# Setting: (flag, environment, file, default), each another value; and as the setting holds it.
+VALUES: dict[str, tuple[str, str, str, object]] = {
+    "engine": ("unix:///flag", "unix:///env", "unix:///file", None),
+    "containers-dir": ("/flag", "/env", "/file", "/var/lib/docker/containers"),
+    "declared-by": ("label", "config", "engine", ("label", "config", "endpoint", "engine")),
+    "resync": ("30s", "2m", "1h", 60.0),
+    "run-dir": ("/flag", "/env", "/file", "/run/relinkd"),
+    "log-format": ("console", "console", "console", "json"),
+    "log-level": ("error", "warning", "debug", "info"),
+}
+HELD: dict[str, Callable[[str], object]] = {
+    "declared-by": lambda text: (text,),
+    "resync": {"30s": 30.0, "2m": 120.0, "1h": 3600.0}.__getitem__,
+}
+BAD = {
+    "declared-by": "label,gossip",
+    "resync": "soon",
+    "log-format": "xml",
+    "log-level": "loud",
+}
+
+
+def held(name: str, text: str) -> object:
+    return HELD.get(name, str)(text)
+
+
+def value_of(settings: Settings, name: str) -> object:
+    return getattr(settings, name.replace("-", "_"))
+
+
+def variable(name: str) -> str:
+    return f"RELINKD_{name.replace('-', '_').upper()}"
+
+
+class Command:
+    """`relinkd run`, whose daemon is replaced by a note of its settings."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.seen: list[Settings] = []
+        self._folder = folder
+        for name in VALUES:
+            monkeypatch.delenv(variable(name), raising=False)
+        monkeypatch.delenv("RELINKD_CONFIG", raising=False)
+        monkeypatch.setattr("reconciler.app.run", self.seen.append)
+        monkeypatch.setattr("reconciler.log.configure", lambda *_: None)
+
+    def file(self, text: str) -> str:
+        path = self._folder / "relinkd.toml"
+        path.write_text(text, "utf-8")
+        return str(path)
+
+    def invoke(self, *args: str, env: dict[str, str] | None = None) -> Result:
+        return CliRunner().invoke(cli, ["run", *args], env=env or {})
+
+    def settings(self, *args: str, env: dict[str, str] | None = None) -> Settings:
+        result = self.invoke(*args, env=env)
+        assert result.exit_code == 0, result.output
+        return self.seen.pop()
+
+    def refused(self, *args: str, env: dict[str, str] | None = None) -> str:
+        result = self.invoke(*args, env=env)
+        assert result.exit_code == USAGE
+        assert result.stdout == ""
+        assert not self.seen
+        return result.stderr
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    return Command(monkeypatch, tmp_path)
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert {name.replace("_", "-") for name in Settings.__struct_fields__} == VALUES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(VALUES))
+class TestPrecedence:
+    def test_default(self, command: Command, name: str) -> None:
+        assert value_of(command.settings(), name) == VALUES[name][3]
+
+    def test_file_before_default(self, command: Command, name: str) -> None:
+        config = command.file(f'{name} = "{VALUES[name][2]}"')
+        got = command.settings("--config", config)
+        assert value_of(got, name) == held(name, VALUES[name][2])
+
+    def test_environment_before_file(self, command: Command, name: str) -> None:
+        config = command.file(f'{name} = "{VALUES[name][2]}"')
+        got = command.settings("--config", config, env={variable(name): VALUES[name][1]})
+        assert value_of(got, name) == held(name, VALUES[name][1])
+
+    def test_flag_before_environment(self, command: Command, name: str) -> None:
+        config = command.file(f'{name} = "{VALUES[name][2]}"')
+        flag, env, *_ = VALUES[name]
+        got = command.settings("--config", config, f"--{name}", flag, env={variable(name): env})
+        assert value_of(got, name) == held(name, flag)
+
+    def test_an_empty_variable_is_none(self, command: Command, name: str) -> None:
+        assert value_of(command.settings(env={variable(name): ""}), name) == VALUES[name][3]
+
+    def test_the_file_of_the_environment(self, command: Command, name: str) -> None:
+        config = command.file(f'{name} = "{VALUES[name][2]}"')
+        got = command.settings(env={"RELINKD_CONFIG": config})
+        assert value_of(got, name) == held(name, VALUES[name][2])
+
+
+class TestBadValues:
+    @pytest.mark.parametrize("name", sorted(BAD))
+    def test_name_the_setting_wherever_they_stand(self, command: Command, name: str) -> None:
+        config = command.file(f'{name} = "{BAD[name]}"')
+        for text in (
+            command.refused(f"--{name}", BAD[name]),
+            command.refused(env={variable(name): BAD[name]}),
+            command.refused("--config", config),
+        ):
+            assert name in text
+            assert text.startswith("relinkd: ")
+            assert "Traceback" not in text
+
+    @pytest.mark.parametrize("name", sorted(VALUES))
+    @pytest.mark.parametrize("value", ["true", "[1]", "{a = 1}", "1979-05-27"])
+    def test_of_another_type_in_the_file(self, command: Command, name: str, value: str) -> None:
+        assert name in command.refused("--config", command.file(f"{name} = {value}"))
+
+    def test_an_unknown_setting_of_the_file_and_those_there_are(self, command: Command) -> None:
+        text = command.refused("--config", command.file('log_level = "info"'))
+        assert "log_level" in text
+        assert "log-level" in text
+
+    @pytest.mark.parametrize("text", ["no toml", "x = ", "\0", 'engine = "a"\nengine = "b"'])
+    def test_no_toml(self, command: Command, text: str) -> None:
+        config = command.file(text)
+        assert config in command.refused("--config", config)
+
+    def test_no_such_file(self, command: Command, tmp_path: Path) -> None:
+        assert "nowhere.toml" in command.refused("--config", str(tmp_path / "nowhere.toml"))
+
+    def test_a_folder(self, command: Command, tmp_path: Path) -> None:
+        assert str(tmp_path) in command.refused("--config", str(tmp_path))
+
+    def test_no_utf_8(self, command: Command, tmp_path: Path) -> None:
+        path = tmp_path / "latin.toml"
+        path.write_bytes(b'engine = "\xe9"')
+        assert str(path) in command.refused("--config", str(path))
+
+    @pytest.mark.parametrize("command_name", sorted(COMMANDS.keys() - {"health"}))
+    def test_in_every_command(self, command: Command, command_name: str) -> None:
+        del command
+        needed = {"explain": ["web", "db"]}.get(command_name, [])
+        args = [command_name, *needed, "--log-level", "loud"]
+        result = CliRunner().invoke(cli, args)
+        assert result.exit_code == USAGE
+        assert "log-level" in result.stderr
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("text", "wanted"),
+        [("60", 60.0), ("60s", 60.0), ("1.5m", 90.0), ("1h", 3600.0), ("2 m", 120.0)],
+    )
+    def test_seconds_minutes_hours(self, text: str, wanted: float) -> None:
+        assert seconds(text) == wanted
+
+    @pytest.mark.parametrize("text", ["", "s", "soon", "1d", "1h30m", "--"])
+    def test_nothing_else(self, text: str) -> None:
+        with pytest.raises(ValueError, match=r".*"):
+            seconds(text)
+
+    @pytest.mark.parametrize("value", ["0s", "0.5s", "-60s", "25h", "nan", "inf", "-inf", "1e9", 0])
+    def test_bounds_are_refused_by_name(self, value: object) -> None:
+        with pytest.raises(SettingsError, match="resync"):
+            build({"resync": value})
+
+    @pytest.mark.parametrize(("value", "wanted"), [(30, 30.0), (1.5, 1.5), ("1s", 1.0)])
+    def test_numbers_of_the_file(self, value: object, wanted: float) -> None:
+        assert build({"resync": value}).resync == wanted
+
+
+class TestDeclaredBy:
+    @pytest.mark.parametrize(
+        "value", ["label,engine", "label, engine", ["label", "engine"], ("label", "engine")]
+    )
+    def test_text_or_list(self, value: object) -> None:
+        assert build({"declared-by": value}).declared_by == ("label", "engine")
+
+    def test_a_list_in_the_file(self, command: Command) -> None:
+        config = command.file('declared-by = ["label", "engine"]')
+        assert command.settings("--config", config).declared_by == ("label", "engine")
+
+    def test_names_what_is_none(self) -> None:
+        with pytest.raises(SettingsError, match=r"declared-by.*gossip"):
+            build({"declared-by": "label,gossip"})
+
+
+def test_settings_never_change() -> None:
+    settings: Any = build({})
+    with pytest.raises(AttributeError):
+        settings.engine = "x"
+
+
+def test_a_file_gives_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "relinkd.toml"
+    path.write_text('engine = "unix:///x"\nresync = 5\n', "utf-8")
+    assert read_file(path) == {"engine": "unix:///x", "resync": 5}
