@@ -12,7 +12,9 @@ import anyio
 from reconciler import log
 from reconciler.controller import Controller
 from reconciler.deliver.hosts import HostsFiles
+from reconciler.reload import follow
 from reconciler.settings import Settings
+from watchers.configfile import ConfigWatch
 from watchers.hostsfiles import HostsWatch
 from watchers.mirror import Mirror
 from watchers.observer import Observer
@@ -67,6 +69,9 @@ async def _main(settings: Settings, files: HostsFiles) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, tasks.cancel_scope.cancel)
+        config = ConfigWatch(Path(settings.config), settings.resync) if settings.config else None
+        if config is not None:
+            loop.add_signal_handler(signal.SIGHUP, config.ask)
         status = _Status()
         tasks.start_soon(_answer_health, Path(settings.run_dir), status.line)
         if not files.take_lock():
@@ -77,12 +82,16 @@ async def _main(settings: Settings, files: HostsFiles) -> None:
                 await anyio.sleep(STANDBY_PAUSE)
         with HostsWatch() as watch:
             mirror = Mirror()
-            controller = Controller(mirror, files, watch, kinds=settings.declared_by)
+            controller = Controller(
+                mirror, files, watch, kinds=settings.declared_by, links=settings.link
+            )
             observer = Observer(settings.engine, mirror, controller, resync=settings.resync)
             status.controller, status.standby = controller, None
             async with anyio.create_task_group() as work:
                 work.start_soon(controller.run)
                 work.start_soon(observer.run)
+                if config is not None:
+                    work.start_soon(follow, config, settings, controller)
     logger.info(log.STOPPED)
 
 

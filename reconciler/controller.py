@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from reconciler import log
-from reconciler.core.declare import KINDS, Kind, label_problems
+from reconciler.core.declare import KINDS, ConfigLink, Kind, label_problems
 from reconciler.core.graph import LinkGraph
 from reconciler.core.report import Live, changes, live_after, live_before, with_file
 from reconciler.core.resolve import Desired, Link, desired, owner_of
@@ -37,6 +37,7 @@ LEASE_PAUSE = 0.0005
 ANSWER_PATIENCE = 0.01
 """Seconds that recipients of a source that connects are left alone until its address is known."""
 FILE_CLOSED = Hint("file")
+CONFIGURED = Hint("config")
 _WARN = frozenset({"refused", "failed", "unreachable", "shadowed"})
 
 
@@ -60,14 +61,16 @@ class Controller:
         watch: HostsWatch,
         *,
         kinds: Iterable[Kind] = KINDS,
+        links: Sequence[ConfigLink] = (),
     ) -> None:
-        self.graph = LinkGraph(tuple(kinds))
+        self.graph = LinkGraph(tuple(kinds), links)
         self.engine_lost: str | None = "not connected yet"
         self._mirror = mirror
         self._files = files
         self._watch = watch
         self._queue: WorkQueue[Key, Hint] = WorkQueue()
         self._known: dict[str, _File] = {}
+        self._owners: dict[str, str] = {}
         self._looked = anyio.Event()
         self._turn = 0
         self._limits = log.RateLimit()
@@ -87,15 +90,33 @@ class Controller:
                 self._gone(id_)
             elif id_ not in self._said_labels:
                 self._check_labels(container)
-        for recipient in self.graph.affected(containers, self._mirror):
+        self._look_at(self.graph.affected(containers, self._mirror), cause)
+
+    async def configure(self, links: Sequence[ConfigLink]) -> int:
+        """Obey other `[[link]]` tables; return how many recipients that concerns."""
+        found = 0
+        for recipients in self.graph.configure(links, self._mirror):
+            found += len(recipients)
+            self._look_at(recipients, CONFIGURED)
+            await anyio.lowlevel.checkpoint()
+        return found
+
+    def _look_at(self, recipients: Iterable[str], cause: Hint) -> None:
+        for recipient in recipients:
             container = self._mirror.containers.get(recipient)
             owner = owner_of(container, self._mirror) if container else None
-            if owner is None:
-                continue
-            if owner.id != cause.container and self._is_asked(cause):
-                self._queue.add_later(("hosts", owner.id), cause, ANSWER_PATIENCE)
-            else:
-                self._queue.add(("hosts", owner.id), cause)
+            # Also whose it was: a container that shared another's file leaves its links there.
+            concerned = {self._owners.pop(recipient, None), owner.id if owner else None}
+            if owner is not None and self.graph.declared(recipient):
+                self._owners[recipient] = owner.id
+            for id_ in filter(None, concerned):
+                self._add(id_, cause)
+
+    def _add(self, owner: str, cause: Hint) -> None:
+        if owner != cause.container and self._is_asked(cause):
+            self._queue.add_later(("hosts", owner), cause, ANSWER_PATIENCE)
+        else:
+            self._queue.add(("hosts", owner), cause)
 
     def _is_asked(self, cause: Hint) -> bool:
         """Whether a source's `connect` waits for its address, before which nothing can be said.
@@ -113,6 +134,9 @@ class Controller:
             if not self._watched(owner) or hash(owner) % 10 == self._turn % 10:
                 self._queue.add(("hosts", owner), Hint("resync"))
         if not self._looked.is_set():
+            # Whoever had links when we ran last, and has none by the settings of now.
+            for owner in self._mirror.containers.keys() - self.graph.recipients().keys():
+                self._queue.add(("hosts", owner), Hint("resync"))
             self._looked.set()
             self._log.info(
                 log.LOOKED,
@@ -175,9 +199,10 @@ class Controller:
             return  # its inspect, on its way, brings it here again with all its links
         want = desired(owner, self.graph, self._mirror)
         if known is None:
-            if not want.links:
+            live = live_before(self._files.read(owner.id))
+            if not want.links and not live:
                 return
-            known = self._known[owner.id] = _File(live_before(self._files.read(owner.id)))
+            known = self._known[owner.id] = _File(live)
         if any(link.state == "failed" for link in want.links):
             self._tell_states(owner, want.links, known, cause)
             return
@@ -228,7 +253,9 @@ class Controller:
 
     def _gone(self, container: str) -> None:
         self._known.pop(container, None)
+        self._queue.forget(("hosts", container))
         self._said_labels.discard(container)
+        self._limits.forget(container)
         self._watch.remove(container)
         self._files.forget(container)
 

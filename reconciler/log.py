@@ -26,6 +26,10 @@ STOPPED = "daemon.stopped"
 LOOKED = "daemon.looked"
 WATCHES_LIMITED = "watches.limited"
 LEASES_UNAVAILABLE = "leases.unavailable"
+CONFIG_RELOADED = "config.reloaded"
+CONFIG_BROKEN = "config.broken"
+"""The config file's last edit cannot stand; with where. The links of the last good one do."""
+RESTART_NEEDED = "config.restart-needed"
 LINES_DROPPED = "lines.dropped"
 NO_HEALTH = "health.unavailable"
 
@@ -81,6 +85,10 @@ class RateLimit:
         if len(self._buckets) > _REMEMBERED:
             self._buckets.popitem(last=False)
         return allowed, dropped if allowed else 0
+
+    def forget(self, subject: str) -> None:
+        """Drop what is known of a recipient that is gone."""
+        self._buckets.pop(subject, None)
 
 
 def stdout() -> TextIO:

@@ -1,15 +1,19 @@
 """Settings: flag, then `RELINKD_*`, then the TOML file of `--config`, then the default."""
 
 import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from reconciler.core.declare import KINDS, Kind
+from reconciler.core.declare import KINDS, ConfigLink, Kind, config_problem
 
 CONTAINERS_DIR = "/var/lib/docker/containers"
 RUN_DIR = "/run/relinkd"
+_MOST_SAID = 5
+"""Broken tables that one message tells of."""
 
 
 class SettingsError(Exception):
@@ -30,6 +34,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     """Where the running daemon answers `relinkd health`."""
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    link: tuple[ConfigLink, ...] = ()
+    """The file's `[[link]]` tables, obeyed as they change."""
+    config: str | None = None
+    """The file itself; no setting of its own."""
+    given: tuple[str, ...] = ()
+    """Which settings a flag or variable gave; no setting of its own."""
 
 
 def seconds(text: str) -> float:
@@ -53,15 +63,90 @@ def read_file(path: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # of numbers and nests too large for Python, too
         raise SettingsError(f"{path} is no TOML: {error}") from error
     known = {field.encode_name for field in msgspec.structs.fields(Settings)}
+    known -= {"config", "given"}
     for name in found:
         if name not in known:
             raise SettingsError(
                 f"{path}: unknown setting {name}; known are {', '.join(sorted(known))}"
             )
+    if "link" in found:
+        found["link"] = _links(found["link"], path)
     return found
+
+
+def _links(tables: object, path: Path) -> list[ConfigLink]:
+    """Return the `[[link]]` tables, or say of each that cannot stand which it is and why."""
+    if not isinstance(tables, list):
+        raise SettingsError(f"{path}: link: write [[link]] above each link, in double brackets")
+    links: list[ConfigLink] = []
+    problems: list[str] = []
+    for number, table in enumerate(tables, 1):
+        try:
+            links.append(_link(table))
+        except ValueError as error:
+            problems.append(f"{path}: [[link]] number {number}: {error}")
+    if problems:
+        more = len(problems) - _MOST_SAID
+        raise SettingsError(
+            "; ".join(problems[:_MOST_SAID]) + (f"; and {more} more" if more > 0 else "")
+        )
+    return links
+
+
+def _link(table: object) -> ConfigLink:
+    """Return one checked table.
+
+    Raises:
+        ValueError: it cannot stand; the text names the key.
+    """
+    keys = [field.encode_name for field in msgspec.structs.fields(ConfigLink)]
+    for key in table if isinstance(table, dict) else ():
+        if key not in keys:
+            (near,) = get_close_matches(key, keys, n=1, cutoff=0.0)
+            raise ValueError(f"unknown key {key}: did you mean {near}?")
+    try:
+        link = msgspec.convert(table, ConfigLink)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        key = where.strip("`$.")
+        if what.startswith("Invalid enum"):
+            what = "write running or healthy"
+        raise ValueError(f"{key}: {what}" if key else what) from error
+    if problem := config_problem(link):
+        raise ValueError(problem)
+    return link
+
+
+def load(path: Path | None, given: Mapping[str, Any]) -> Settings:
+    """Return checked settings: those `given` by flag or variable, None for not, then the file's.
+
+    Raises:
+        SettingsError: a value is none that the setting can have, or the file is broken.
+    """
+    told = {name: value for name, value in given.items() if value is not None}
+    settings = build({**(read_file(path) if path is not None else {}), **told})
+    config = str(path) if path is not None else None
+    return msgspec.structs.replace(settings, config=config, given=tuple(told))
+
+
+def load_again(settings: Settings) -> Settings:
+    """Return what a start by the same flags and variables would make of the file as it is now.
+
+    Raises:
+        SettingsError: as `load`.
+    """
+    path = Path(settings.config) if settings.config is not None else None
+    return load(path, {name: getattr(settings, name.replace("-", "_")) for name in settings.given})
+
+
+def restart_needed(started: Settings, now: Settings) -> Iterator[str]:
+    """Yield the settings that differ and are read at the start alone."""
+    for field in msgspec.structs.fields(Settings):
+        if field.name != "link" and getattr(started, field.name) != getattr(now, field.name):
+            yield field.encode_name
 
 
 def build(values: dict[str, Any]) -> Settings:

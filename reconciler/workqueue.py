@@ -60,6 +60,14 @@ class WorkQueue(Generic[Key, Cause]):
         self.add_later(key, cause, pause)
         return pause
 
+    def forget(self, key: Key) -> None:
+        """Drop all that is known of a key."""
+        self._ready.pop(key, None)
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
+        del self._failures[key]
+
     def succeeded(self, key: Key) -> None:
         """Forget a key's failures."""
         del self._failures[key]

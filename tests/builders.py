@@ -28,10 +28,8 @@ from watchers.model import (
     Endpoint,
     EngineLink,
     Hint,
-    ListAnswer,
     Network,
     NetworkAnswer,
-    NetworkListAnswer,
 )
 
 SECOND = 10**9
@@ -183,11 +181,6 @@ class World:
         self._on[network_name].pop(self.id(name), None)
         self.hear("disconnect", name, network_name)
 
-    def change(self, name: str, **values: object) -> None:
-        """Have a container learned with other values."""
-        whole = replace(self[name], **values)  # type: ignore[arg-type] # the test says what it is
-        self._take_in(self.mirror.learn(ContainerAnswer(whole.id, self.mirror.ask(), whole)))
-
     def remove(self, name: str) -> None:
         for members in self._on.values():
             members.pop(self.id(name), None)
@@ -247,14 +240,3 @@ class World:
 
     def rows(self, name: str, data: bytes | None) -> list[Row]:
         return list(rows(self.desired(name), data, self.mirror))
-
-    def full_look(self) -> None:
-        """Tell all of it once more, as a full look does."""
-        mirror = self.mirror
-        asked, containers = mirror.ask(), list(mirror.containers.values())
-        mirror.learn(ListAnswer(asked, tuple(listed(each) for each in containers)))
-        mirror.learn(NetworkListAnswer(asked, frozenset(n.id for n in self.networks.values())))
-        for name in self.networks:
-            self.tell(name)
-        for each in containers:
-            mirror.learn(ContainerAnswer(each.id, mirror.ask(), each))

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 import anyio
@@ -26,7 +27,13 @@ from aiodocker import Docker
 from yarl import URL
 
 from watchers import parse
-from watchers.model import ContainerAnswer, ListAnswer, NetworkAnswer, NetworkListAnswer
+from watchers.model import (
+    ContainerAnswer,
+    ListAnswer,
+    NetworkAnswer,
+    NetworkListAnswer,
+    Offer,
+)
 
 T = TypeVar("T")
 
@@ -50,6 +57,10 @@ class EngineError(Exception):
 
 class EngineGoneError(EngineError):
     """Out of reach, broken off or too slow: worth another try."""
+
+
+class EngineSilentError(EngineGoneError):
+    """No event for so long that a proxy may have cut the stream unseen: open it anew."""
 
 
 class EngineFailedError(EngineError):
@@ -218,6 +229,14 @@ class Engine:
         except NotFoundError:
             return ContainerAnswer(container, asked, None)
         return ContainerAnswer(container, asked, found)
+
+    async def offer(self, container: str) -> Offer | None:
+        """Ask for a container's ports and environment, by ID, prefix or name; None: no such one."""
+        path = f"/containers/{quote(container, safe='')}/json"
+        try:
+            return await self._get(path, DEADLINE, parse.parse_offer)
+        except NotFoundError:
+            return None
 
     async def networks(self, asked: int) -> NetworkListAnswer:
         """List the networks."""

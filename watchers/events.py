@@ -12,7 +12,7 @@ import anyio
 import msgspec
 from aiohttp.http import HttpProcessingError
 
-from watchers.engine import Engine, EngineGoneError
+from watchers.engine import Engine, EngineGoneError, EngineSilentError
 from watchers.model import Hint
 from watchers.parse import parse_event
 
@@ -87,15 +87,19 @@ async def hints(
     """Yield what arrived together, until the stream ends.
 
     Raises:
-        EngineGoneError: it ended by a fault, was silent for `silence` seconds, or lost an event.
+        EngineSilentError: nothing came for `silence` seconds.
+        EngineGoneError: it ended by a fault, or lost an event.
     """
     lines = Lines()
     try:
         while True:
             # Not aiohttp's own time-out: it never fires after a malformed chunk (3.14), and the
             # reader would wait for ever.
-            with anyio.fail_after(silence):
+            data = b""
+            with anyio.move_on_after(silence) as waited:
                 data = await content.readany()
+            if waited.cancelled_caught:
+                raise EngineSilentError(f"{engine.address}: no event for {silence:g} s")
             if not data:
                 return
             if arrived := list(hints_of(lines.feed(data))):

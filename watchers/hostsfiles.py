@@ -13,12 +13,13 @@ from typing import Final, Self
 import anyio
 from asyncinotify import Event, Inotify, Mask, Watch
 
-_LIMITS: Final = {
+LIMITS: Final = {
     errno.ENOSPC: "fs.inotify.max_user_watches is reached",
     errno.EMFILE: "fs.inotify.max_user_instances is reached",
     errno.ENFILE: "the system's limit of open files is reached",
     errno.ENOMEM: "the kernel has no memory for more inotify watches",
 }
+"""What an inotify call's error says of the system."""
 
 
 class HostsWatch:
@@ -37,7 +38,7 @@ class HostsWatch:
         try:
             self._inotify = Inotify(cache_size=64)
         except OSError as error:
-            self._limited[""] = _LIMITS.get(error.errno or 0, str(error))
+            self._limited[""] = LIMITS.get(error.errno or 0, str(error))
 
     def __enter__(self) -> Self:
         """Use as a context manager: closed at its end."""
@@ -71,8 +72,8 @@ class HostsWatch:
         try:
             watch = self._inotify.add_watch(path, Mask.CLOSE_WRITE | Mask.DONT_FOLLOW)
         except OSError as error:
-            if error.errno in _LIMITS:
-                self._limited[owner] = _LIMITS[error.errno]
+            if error.errno in LIMITS:
+                self._limited[owner] = LIMITS[error.errno]
             return False
         if self._watches.get(owner) is not watch:
             self.remove(owner)

@@ -41,6 +41,7 @@ class Mirror:
         self._by_service: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._sharing: defaultdict[str, set[str]] = defaultdict(set)
         self._answering: defaultdict[str, set[str]] = defaultdict(set)
+        self._configured: defaultdict[str, set[str]] = defaultdict(set)
         self._linking: defaultdict[str, set[str]] = defaultdict(set)
         self._on_network: defaultdict[str, dict[str, Endpoint]] = defaultdict(dict)
         self._of_container: defaultdict[str, dict[str, Endpoint]] = defaultdict(dict)
@@ -107,6 +108,17 @@ class Mirror:
     def answering(self, name: str) -> AbstractSet[str]:
         """Return the IDs of containers that the engine's DNS may give for a name, any network."""
         return self._answering.get(name.lower(), frozenset())
+
+    def any_on(self, network: Network, containers: AbstractSet[str]) -> bool:
+        """Whether one of them is on the network, is about to be, or is configured for it."""
+        return not (
+            containers.isdisjoint(self._configured.get(network.name, ()))
+            and containers.isdisjoint(self.members(network.id))
+            and not any(
+                network.id in networks and id_ in containers
+                for id_, networks in self._joining.items()
+            )
+        )
 
     def linking(self, source: str) -> AbstractSet[str]:
         """Return the IDs of containers whose `HostConfig.Links` name a source.
@@ -257,12 +269,25 @@ class Mirror:
                 self._on_network[answer.id][container] = endpoint
                 self._of_container[container][answer.id] = endpoint
                 changed.add(container)
+        before = self.networks.get(answer.id)
         if answer.network is None:
             self.networks.pop(answer.id, None)
-        elif self.networks.get(answer.id) != answer.network:
+        elif before != answer.network:
             self.networks[answer.id] = answer.network
             changed |= answer.endpoints.keys()
+        for network in (before, answer.network) if before != answer.network else ():
+            changed |= self._coming(network) if network else set()
         return changed
+
+    def _coming(self, network: Network) -> set[str]:
+        """Return who is taken to be on a network before it says so (see `networks_of`)."""
+        joining = (id_ for id_, networks in self._joining.items() if network.id in networks)
+        configured = (
+            id_
+            for id_ in self._configured.get(network.name, ())
+            if self.containers[id_].state == "starting"
+        )
+        return {*configured, *(id_ for id_ in joining if id_ in self.containers)}
 
     def _joined(self, answer: NetworkAnswer) -> set[str]:
         """From here on the answer says who is on the network, and no longer the event."""
@@ -408,6 +433,8 @@ class Mirror:
             self._sharing[new.shares].add(new.id)
         for name in dns_names(new):
             self._answering[name].add(new.id)
+        for network in new.networks:
+            self._configured[network].add(new.id)
         for link in new.detail.links if new.detail else ():
             self._linking[link.source].add(new.id)
 
@@ -423,6 +450,8 @@ class Mirror:
             _discard(self._sharing, old.shares, old.id)
         for name in dns_names(old):
             _discard(self._answering, name, old.id)
+        for network in old.networks:
+            _discard(self._configured, network, old.id)
         for link in old.detail.links if old.detail else ():
             _discard(self._linking, link.source, old.id)
 

@@ -80,6 +80,22 @@ class Detail:
 
 
 @dataclass(frozen=True, slots=True)
+class Offer:
+    """What a container offers to others, asked for on its own by those who are to be told.
+
+    Never part of a `Container`: the mirror keeps every container for good, and this holds secrets.
+    """
+
+    running: bool
+    env: tuple[str, ...] = field(default=(), repr=False)
+    """`NAME=VALUE`, from its image and its creation, in the engine's order."""
+    exposed: tuple[str, ...] = ()
+    """`53/udp`, in no order; published ones too."""
+    published: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """By port: the host's addresses and ports; none while it does not run."""
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """A container: what a list or an event tells of it, and its detail once inspected."""
 

@@ -14,7 +14,14 @@ from typing import NoReturn, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from watchers.engine import Engine, EngineError, EngineFailedError, EngineGoneError, open_engine
+from watchers.engine import (
+    Engine,
+    EngineError,
+    EngineFailedError,
+    EngineGoneError,
+    EngineSilentError,
+    open_engine,
+)
 from watchers.events import FILTERS, SILENCE, hints
 from watchers.mirror import Mirror
 from watchers.model import Hint
@@ -69,6 +76,7 @@ class Observer:
     async def run(self) -> NoReturn:
         """Follow the engine until cancelled; every end of the stream is a new beginning."""
         failures = 0
+        silent = False
         said: type[EngineError] | None = None
         clock = asyncio.get_running_loop().time
         while True:
@@ -76,10 +84,13 @@ class Observer:
             error: EngineError
             try:
                 async with open_engine(self._address) as engine:
-                    await self._follow(engine)
+                    await self._follow(engine, tell=not silent)
                 error = EngineGoneError(f"{engine.address}: the event stream ended")
             except* EngineError as group:
                 error = _first_of(group)
+            silent = isinstance(error, EngineSilentError)
+            if silent:
+                continue  # nobody has lost anything, so far as we know
             if self._opened:
                 said = None  # each `connected` has its `lost`
                 if clock() - self._opened > HELD:
@@ -90,12 +101,13 @@ class Observer:
             await anyio.sleep(min(BACK_OFF, 0.01 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311 - jitter
             failures = min(failures + 1, 10)
 
-    async def _follow(self, engine: Engine) -> None:
+    async def _follow(self, engine: Engine, *, tell: bool) -> None:
         """Serve one connection until its stream ends."""
         async with engine.stream(FILTERS) as content, anyio.create_task_group() as tasks:
             session = Session(engine, self._mirror, self._listener, tasks)
             self._opened = asyncio.get_running_loop().time()
-            self._listener.connected(engine)
+            if tell:
+                self._listener.connected(engine)
             tasks.start_soon(self._look_now_and_then, session)
             async for arrived in hints(content, engine, SILENCE):
                 for hint in arrived:
@@ -162,7 +174,7 @@ class Session:
             case "connect":
                 self.ask("network", hint.network, hint)
                 if known is not None and known.state == "starting":
-                    self._tasks.start_soon(self._expect_start, hint)
+                    self._tasks.start_soon(self._expect_start, hint, known.started)
                 else:
                     self.ask("container", hint.container, hint)
             case "create" if hint.network:
@@ -267,11 +279,11 @@ class Session:
         self._resting.discard((kind, subject))
         self.ask(kind, subject, cause)
 
-    async def _expect_start(self, hint: Hint) -> None:
+    async def _expect_start(self, hint: Hint, begun: int) -> None:
         await anyio.sleep(UNSTARTED)
         container = self._mirror.containers.get(hint.container)
-        if container is None or container.state != "starting":
-            return
+        if container is None or container.state != "starting" or container.started != begun:
+            return  # it did, and where it is starting again that one is expected by itself
         for network in self._mirror.endpoints(hint.container):
             self.ask("network", network, hint)
         self.ask("container", hint.container, hint)

@@ -5,7 +5,16 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from watchers.model import Attachment, Container, Detail, Endpoint, EngineLink, Hint, Network
+from watchers.model import (
+    Attachment,
+    Container,
+    Detail,
+    Endpoint,
+    EngineLink,
+    Hint,
+    Network,
+    Offer,
+)
 
 T = TypeVar("T")
 
@@ -149,12 +158,50 @@ def parse_inspected(answer: object) -> Container | None:
     )
 
 
+def parse_offer(answer: object) -> Offer | None:
+    """Read of `GET /containers/{id}/json` what others may be told; None where it has no ID."""
+    if not _text(answer, "Id"):
+        return None
+    env: list[Any] = _get(answer, "Config", "Env", kind=list, default=[])
+    exposed: dict[Any, Any] = _get(answer, "Config", "ExposedPorts", kind=dict, default={})
+    ports: dict[Any, Any] = _get(answer, "NetworkSettings", "Ports", kind=dict, default={})
+    bound = {port: _bindings(found) for port, found in ports.items() if isinstance(port, str)}
+    return Offer(
+        running=_get(answer, "State", "Running", kind=bool, default=False),
+        # Of any length: a certificate in a variable is no mistake.
+        env=tuple(entry for entry in env if isinstance(entry, str)),
+        exposed=tuple(port for port in exposed if isinstance(port, str)),
+        published={port: found for port, found in bound.items() if found},
+    )
+
+
+def _bindings(value: object) -> tuple[tuple[str, str], ...]:
+    """Read where one port is published; null is a port that is only exposed."""
+    items: list[Any] = value if isinstance(value, list) else []
+    found = ((_text(item, "HostIp"), _text(item, "HostPort")) for item in items)
+    return tuple((address, port) for address, port in found if port)
+
+
+def _gateway(pool: object) -> str | None:
+    """Return an IPAM pool's gateway.
+
+    20.10 names none of the default bridge, nor does any engine up to 28 of an IPv6 pool: it is the
+    first address then.
+    """
+    if named := _address(_text(pool, "Gateway")):
+        return named
+    try:
+        return str(ipaddress.ip_network(_text(pool, "Subnet"), strict=False)[1])
+    except (ValueError, IndexError):
+        return None
+
+
 def parse_network(answer: object) -> tuple[Network, dict[str, Endpoint]] | None:
     """Read `GET /networks/{id}`; None where it has no ID. Endpoints are keyed by container ID."""
     if not (network_id := _text(answer, "Id")):
         return None
     pools: list[Any] = _get(answer, "IPAM", "Config", kind=list, default=[])
-    gateways = (_address(_text(pool, "Gateway")) for pool in pools)
+    gateways = (_gateway(pool) for pool in pools)
     network = Network(
         id=network_id,
         name=_text(answer, "Name"),

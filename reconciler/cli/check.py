@@ -10,6 +10,7 @@ import click
 from reconciler.cli.commands import FAILED, with_settings
 from reconciler.cli.look import Look, with_look
 from reconciler.core.declare import label_problems
+from reconciler.core.globs import Globs, identity
 from reconciler.core.report import rows
 from reconciler.settings import Settings
 
@@ -29,6 +30,8 @@ def command(settings: Settings) -> None:
         engine = look.engine
         click.echo(f"engine {engine.version} at {engine.address}, API {engine.api}")
         click.echo(f"containers directory {settings.containers_dir}")
+        for line in _config(look, settings):
+            click.echo(line)
         return [*_access(look, settings), *_declarations(look)]
 
     found = with_look(settings, answer)
@@ -37,6 +40,19 @@ def command(settings: Settings) -> None:
     click.echo(f"{len(found)} found" if found else "all is well")
     if found:
         sys.exit(FAILED)
+
+
+def _config(look: Look, settings: Settings) -> Iterator[str]:
+    """Say what the config file holds; a table for containers that are to come is no problem."""
+    if settings.config is None:
+        return
+    obeyed = "" if "config" in settings.declared_by else ", not obeyed: see --declared-by"
+    yield f"config file {settings.config}, {len(settings.link)} [[link]] tables{obeyed}"
+    there = [identity(container) for container in look.mirror.containers.values()]
+    for number, link in enumerate(settings.link, 1):
+        globs = Globs([(link.recipient, link)])
+        if not any(globs.matching(each) for each in there):
+            yield f"  [[link]] number {number}: {link.recipient} names no container yet"
 
 
 def _access(look: Look, settings: Settings) -> Iterator[str]:

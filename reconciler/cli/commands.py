@@ -4,20 +4,29 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from reconciler.cli.health import ask
 from reconciler.core.declare import KINDS
-from reconciler.settings import CONTAINERS_DIR, RUN_DIR, Settings, SettingsError, build, read_file
+from reconciler.settings import CONTAINERS_DIR, RUN_DIR, Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "run": "Follow the engine and keep every recipient's hosts file true (the daemon).",
     "sync": "Make every hosts file right once, and end.",
     "links": "List links and their states.",
     "explain": "Say why an alias resolves to what it does in a recipient.",
+    "graph": "Draw who links to whom.",
+    "env": "Print the variables that links give a recipient.",
+    "ports": "Say where a container's ports are published on the host.",
+    "migrate": "Say what replaces the --links there are: labels, Compose lines.",
     "check": "Say what is wrong with settings, access and declarations.",
+    "clean": "Take relinkd's lines out of every hosts file.",
+    "completion": "Print what makes a shell complete relinkd's commands.",
     "health": "Ask the running daemon whether it is well (for HEALTHCHECK).",
 }
 FAILED, USAGE, NO_ENGINE = 1, 2, 3
@@ -30,6 +39,14 @@ class _Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem"]:
+        """Complete commands by the table, without importing them all."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - for TAB alone
+
+        names = [name for name in COMMANDS if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=COMMANDS[name]) for name in names]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
@@ -117,7 +134,8 @@ _OPTIONS = [
         envvar="RELINKD_CONFIG",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="A TOML file with these settings, named as the flags are.",
+        help="A TOML file with these settings, named as the flags are, and with [[link]] tables:"
+        " links of containers that carry no label (recipient, source, alias, network, wait-for).",
     ),
 ]
 
@@ -138,9 +156,7 @@ def with_settings(function: F) -> F:
         names = {name.replace("_", "-"): name for name in Settings.__struct_fields__}
         given = {kebab: values.pop(snake) for kebab, snake in names.items() if snake in values}
         try:
-            merged = read_file(config) if config is not None else {}
-            merged |= {name: value for name, value in given.items() if value is not None}
-            settings = build(merged)
+            settings = load(config, given)
         except SettingsError as error:
             fail(str(error), USAGE)
         return function(settings=settings, **values)

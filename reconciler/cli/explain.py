@@ -5,6 +5,7 @@ import sys
 import click
 
 from reconciler.cli.commands import FAILED, with_settings
+from reconciler.cli.completion import containers
 from reconciler.cli.look import Look, with_look
 from reconciler.core.report import explain
 from reconciler.core.resolve import owner_of
@@ -12,7 +13,7 @@ from reconciler.settings import Settings
 
 
 @click.command("explain")
-@click.argument("recipient")
+@click.argument("recipient", shell_complete=containers)
 @click.argument("alias")
 @with_settings
 def command(settings: Settings, recipient: str, alias: str) -> None:

@@ -1,8 +1,8 @@
 """One look at the engine, by the same code as the daemon's, for the commands that answer."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import anyio
 
@@ -39,26 +39,44 @@ class Look:
 
     def container(self, name: str) -> Container:
         """Return the container meant by an argument; end the command where there is none."""
-        found = self.mirror.lookup(name.removeprefix("/"))
-        if found is None:
-            fail(f"no container {name!r}; `docker ps -a` lists those there are", FAILED)
-        return found
+        return self.mirror.lookup(name.removeprefix("/")) or no_container(name)
+
+
+def no_container(name: str) -> NoReturn:
+    """End a command whose argument means no container."""
+    fail(f"no container {name!r}; `docker ps -a` lists those there are", FAILED)
+
+
+def ask(settings: Settings, question: Callable[[Engine], Awaitable[T]]) -> T:
+    """Return what is found out from the engine; end the command where it cannot be asked."""
+
+    async def asking() -> T:
+        async with open_engine(settings.engine) as engine:
+            return await question(engine)
+
+    try:
+        return anyio.run(asking)
+    except EngineError as error:
+        fail(str(error), NO_ENGINE)
+
+
+async def look_at(engine: Engine, settings: Settings) -> tuple[Mirror, LinkGraph]:
+    """Look at everything that the engine has, once."""
+    mirror, graph = Mirror(), LinkGraph(settings.declared_by, settings.link)
+    await look_once(engine, mirror)
+    graph.affected(list(mirror.containers), mirror)
+    return mirror, graph
 
 
 def with_look(settings: Settings, answer: Callable[[Look], T]) -> T:
     """Look at everything once and return the answer; end the command where it cannot be done."""
-
-    async def look(files: HostsFiles) -> T:
-        async with open_engine(settings.engine) as engine:
-            mirror, graph = Mirror(), LinkGraph(settings.declared_by)
-            await look_once(engine, mirror)
-            graph.affected(list(mirror.containers), mirror)
-            return answer(Look(engine, mirror, graph, files))
-
     try:
         with open_files(settings) as files:
-            return anyio.run(look, files)
+
+            async def look(engine: Engine) -> T:
+                mirror, graph = await look_at(engine, settings)
+                return answer(Look(engine, mirror, graph, files))
+
+            return ask(settings, look)
     except CannotRunError as error:
         fail(str(error), FAILED)
-    except EngineError as error:
-        fail(str(error), NO_ENGINE)

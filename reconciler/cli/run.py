@@ -23,6 +23,8 @@ def command(settings: Settings) -> None:
     Runs until SIGTERM or SIGINT. Needs the engine's socket (GET alone) and the engine's containers
     directory, writable. A second one on the same directory stands by and takes over when the first
     ends. The links stay in the files when it stops, so that its own upgrade breaks none.
+
+    The [[link]] tables of --config are followed as the file changes; SIGHUP has it read at once.
     """
     log.configure(settings.log_format, settings.log_level, sys.stdout)
     try:

@@ -12,6 +12,7 @@ from reconciler.cli.look import Look, with_look
 from reconciler.controller import Controller
 from reconciler.core.hostsfile import NotReady, plan
 from reconciler.core.report import changes, live_after, live_before
+from reconciler.core.resolve import desired
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
 from watchers.engine import EngineError, open_engine
@@ -52,7 +53,9 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
 async def _sync(settings: Settings, files: HostsFiles) -> bool:
     with HostsWatch() as watch:
         mirror = Mirror()
-        controller = Controller(mirror, files, watch, kinds=settings.declared_by)
+        controller = Controller(
+            mirror, files, watch, kinds=settings.declared_by, links=settings.link
+        )
         async with open_engine(settings.engine) as engine:
             await look_once(engine, mirror, controller)
         return await controller.drain(PATIENCE)
@@ -60,8 +63,10 @@ async def _sync(settings: Settings, files: HostsFiles) -> bool:
 
 def _would_change(look: Look) -> list[str]:
     found = []
-    for owner, want in look.wanted():
+    # Every container: one that declares nothing any more may still have lines.
+    for owner in sorted(look.mirror.containers.values(), key=lambda each: each.name):
         data = look.files.read(owner.id)
+        want = desired(owner, look.graph, look.mirror)
         if not owner.running or data is None:
             continue
         try:

@@ -1,16 +1,19 @@
-"""Declarations: what a container says it wants to reach, read from labels and the engine's links.
+"""Declarations: what a container wants to reach, by labels, the config file and the engine's links.
 
 `SOURCE[:ALIAS][@NETWORK]`, the seed's `--link name:alias` with a network added. A declaration
 that cannot stand carries its problem; the others of the same label stand.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, get_args
 
-from watchers.model import COMPOSE_PROJECT, Attachment, Container, Family
+import msgspec
+
+from reconciler.core.globs import glob_problem, is_wild
+from watchers.model import COMPOSE_PROJECT, COMPOSE_SERVICE, Attachment, Container, Family
 
 Kind = Literal["label", "config", "endpoint", "engine"]
 """In order of precedence for one alias."""
@@ -24,7 +27,10 @@ FAMILY = "relinkd.family"
 LABELS = (LINKS, WAIT_FOR, ENABLE, FAMILY)
 
 MOST = 500
-"""Declarations that one label may hold; each needs a line or two of a file of at most 1 MiB."""
+"""Declarations of one label, or of the config file for one recipient.
+
+Each needs a line or two of a file of at most 1 MiB.
+"""
 LONGEST = 64 * 1024
 """Characters of a label that are read."""
 BRIDGE = "bridge"
@@ -71,6 +77,18 @@ class Declaration:
         return f"{self.source}:{self.alias}{network}"
 
 
+class ConfigLink(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """A `[[link]]` table of the config file: a wish of every container that its glob names."""
+
+    recipient: str
+    """A glob over container names, or over PROJECT/SERVICE."""
+    source: str
+    alias: str | None = None
+    network: str | None = None
+    wait_for: Literal["running", "healthy"] | None = None
+    """None: as the recipient's label says."""
+
+
 def alias_problem(alias: str, hostname: str) -> str | None:
     """Say why `alias` cannot be written into the hosts file of a container, or None if it can.
 
@@ -94,27 +112,61 @@ def _parse(text: str) -> tuple[str, str, str | None] | str:
     """`SOURCE[:ALIAS][@NETWORK]` to its parts, or what is wrong with it."""
     link, at, network = text.partition("@")
     source, colon, alias = link.partition(":")
-    if at and not _NAME.fullmatch(network):
-        return f"{_shown(text)}: {_shown(network)} is no network's name"
+    if at and (problem := _network_problem(network)):
+        return f"{_shown(text)}: {problem}"
     if ":" in alias:
         return f"{_shown(text)}: more than one colon; write SOURCE:ALIAS@NETWORK"
+    if problem := _source_problem(source):
+        return f"{_shown(text)}: {problem}"
+    if colon and not alias:
+        return f"{_shown(text)}: no alias after the colon"
+    return source, alias or _last(source), network or None
+
+
+def _source_problem(source: str) -> str | None:
     parts = source.removeprefix("/").split("/")
     limit = 1 if source.startswith("/") else 2
     if len(parts) > limit or not all(_NAME.fullmatch(part) for part in parts):
-        wanted = "write NAME, /NAME, an ID or PROJECT/SERVICE"
-        return f"{_shown(text)}: {_shown(source)} is no source; {wanted}"
-    if colon and not alias:
-        return f"{_shown(text)}: no alias after the colon"
-    return source, alias or parts[-1], network or None
+        return f"{_shown(source)} is no source; write NAME, /NAME, an ID or PROJECT/SERVICE"
+    return None
 
 
-def declarations(container: Container, kinds: Iterable[Kind] = KINDS) -> tuple[Declaration, ...]:
-    """Return what a container declares, in order of precedence; none where it opted out."""
+def _network_problem(network: str) -> str | None:
+    return None if _NAME.fullmatch(network) else f"{_shown(network)} is no network's name"
+
+
+def _last(source: str) -> str:
+    return source.rpartition("/")[2]
+
+
+def config_problem(link: ConfigLink) -> str | None:
+    """Say which key of a `[[link]]` table cannot stand, and why; None if all can."""
+    if problem := glob_problem(link.recipient):
+        return f"recipient: {_shown(link.recipient)} {problem}"
+    if problem := _source_problem(link.source):
+        return f"source: {problem}"
+    if problem := alias_problem(link.alias if link.alias is not None else _last(link.source), ""):
+        return f"alias: {problem}"
+    if link.network is not None and (problem := _network_problem(link.network)):
+        return f"network: {problem}"
+    return None
+
+
+def declarations(
+    container: Container, kinds: Iterable[Kind] = KINDS, config: Sequence[ConfigLink] = ()
+) -> tuple[Declaration, ...]:
+    """Return what a container declares, in order of precedence; none where it opted out.
+
+    `config` are the tables of the config file whose globs name it.
+    """
     if container.labels.get(ENABLE, "").strip().lower() == "false":
         return ()
     found: list[Declaration] = []
+    healthy = container.labels.get(WAIT_FOR, "running").strip() == "healthy"
     if "label" in kinds and LINKS in container.labels:
         found += _from_label(container)
+    if "config" in kinds:
+        found += _from_config(container, config, healthy=healthy)
     if container.detail is not None:
         if "endpoint" in kinds:
             for attachment in container.detail.attachments:
@@ -125,10 +177,14 @@ def declarations(container: Container, kinds: Iterable[Kind] = KINDS) -> tuple[D
                 for link in container.detail.links
             )
     hostname = container.detail.hostname if container.detail else container.id[:12]
-    healthy = container.labels.get(WAIT_FOR, "running").strip() == "healthy"
     families = _families(container.labels.get(FAMILY, "both").strip())
     return tuple(
-        replace(_checked(each, hostname), healthy=healthy, families=families) for each in found
+        replace(
+            _checked(each, hostname),
+            healthy=each.healthy if each.kind == "config" else healthy,
+            families=families,
+        )
+        for each in found
     )
 
 
@@ -160,6 +216,37 @@ def _from_label(container: Container) -> Iterator[Declaration]:
     if len(words) > MOST or len(text) > LONGEST:
         problem = f"{LINKS} holds more than {MOST} declarations or {LONGEST} characters"
         yield Declaration(container.id, "...", "", None, "label", project, problem=problem)
+
+
+def _from_config(
+    container: Container, config: Sequence[ConfigLink], *, healthy: bool
+) -> Iterator[Declaration]:
+    project = container.labels.get(COMPOSE_PROJECT) or None
+    # `web-*` may well name its source too, which is not asked to reach itself.
+    links = [each for each in config if not (is_wild(each.recipient) and _is(container, each))]
+    for link in links[:MOST]:
+        yield Declaration(
+            container.id,
+            link.source,
+            link.alias or _last(link.source),
+            link.network,
+            "config",
+            project,
+            healthy=link.wait_for == "healthy" if link.wait_for else healthy,
+        )
+    if len(links) > MOST:
+        problem = f"the config file has more than {MOST} links for this container"
+        yield Declaration(container.id, "...", "", None, "config", project, problem=problem)
+
+
+def _is(container: Container, link: ConfigLink) -> bool:
+    """Whether a container is the source of a link, or a replica of it."""
+    bare = link.source.removeprefix("/")
+    project, service = (container.labels.get(key) for key in (COMPOSE_PROJECT, COMPOSE_SERVICE))
+    if "/" in bare:
+        return bare == f"{project}/{service}"
+    own = bare == link.source and project is not None and bare == service
+    return own or bare == container.name
 
 
 def _from_endpoint(container: Container, attachment: Attachment) -> Iterator[Declaration]:

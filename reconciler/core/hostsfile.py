@@ -217,6 +217,13 @@ def lines_naming(
     return tuple(found)
 
 
+def turned_off(data: bytes, engine_links: Sequence[EngineLink]) -> frozenset[str]:
+    """Say for which links, by alias in lower case, a line that the engine wrote is a comment."""
+    aliases = {link.alias.lower() for link in engine_links}
+    outside = (line.text for line in _split(data).outside if line.text.startswith(b"#"))
+    return frozenset(aliases & set(map(_engine_alias, outside)))
+
+
 def without_block(data: bytes, engine_links: Sequence[EngineLink] = ()) -> bytes:
     """Say what a file is without us: no block, and the engine's lines live that we turned off.
 

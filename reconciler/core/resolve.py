@@ -240,14 +240,23 @@ def sources_of(declaration: Declaration, mirror: Mirror) -> tuple[Container, ...
 
 
 def _replicas(project: str, service: str, mirror: Mirror) -> tuple[Container, ...]:
-    newest: dict[int, Container] = {}
+    """Return the newest of each number, among those that run if any does.
+
+    Compose makes a successor before it stops the one that serves: until that has stopped it is the
+    source, for its whole stop grace, and for good where the successor is never started.
+    """
+    best: dict[int, Container] = {}
     for id_ in mirror.replicas(project, service):
         container = mirror.containers[id_]
         number = _number(container)
-        other = newest.get(number)
-        if other is None or (other.created, other.id) < (container.created, container.id):
-            newest[number] = container
-    return tuple(newest[number] for number in sorted(newest))
+        other = best.get(number)
+        if other is None or _rank(other) < _rank(container):
+            best[number] = container
+    return tuple(best[number] for number in sorted(best))
+
+
+def _rank(container: Container) -> tuple[bool, int, str]:
+    return container.running, container.created, container.id
 
 
 def _number(container: Container) -> int:
@@ -390,15 +399,17 @@ def _answered_by_stranger(alias: str, links: list[Link], owner: Container, mirro
     Only user-defined networks have that DNS. By what is configured, running or not: a stranger
     that starts is in the DNS from its `connect` on.
     """
-    here = {name for name in _network_names(owner, mirror) if name != BRIDGE}
-    if not here:
+    networks = [network for network in mirror.networks_of(owner) if network.name != BRIDGE]
+    if not networks:
         return False
-    sources = {source.id for link in links for source in sources_of(link.declaration, mirror)}
-    sources.add(owner.id)
-    for id_ in mirror.answering(alias) - sources:
-        stranger = mirror.containers[id_]
-        if here & {*stranger.networks, *_network_names(stranger, mirror)}:
-            return True
+    sources = {owner.id}
+    for source in (found for link in links for found in sources_of(link.declaration, mirror)):
+        # The other half of a recreated pair is no stranger.
+        sources |= {source.id, *(mirror.replicas(*source.service) if source.service else ())}
+    strangers = mirror.answering(alias) - sources
+    if strangers and any(mirror.any_on(network, strangers) for network in networks):
+        return True
+    here = {network.name for network in networks}
     return any(
         other is not None and other.id not in sources
         for attachment in (owner.detail.attachments if owner.detail else ())

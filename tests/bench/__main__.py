@@ -1,7 +1,7 @@
-"""The numbers of the design, as ratios within one run, on each real engine.
+"""The numbers of the design, as ratios within one run, on each real engine and on a fake one.
 
-Nothing here asserts: it prints what was measured. `make bench ARGS="--restarts 200"` is the full
-count.
+Nothing here asserts: it prints what was measured. `make bench ARGS="--restarts 200 --events
+1000000"` is the full count; `--only scale` needs no real engine, `--only engines` no fake one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from statistics import median
 
 from tabulate import tabulate
 
+from tests.bench import scale
 from tests.bench.restarts import COMMAND, FOLDER, Reader, Source, bare_loop, restarts
 from tests.conftest import REAL
 from tests.engine.stack import Stack, daemon
@@ -92,16 +93,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--restarts", type=int, default=20, help="restarts of the source a row")
     parser.add_argument("--engine", choices=REAL, action="append", help="only this one")
+    parser.add_argument("--only", choices=["engines", "scale"], help="half of the rows")
+    parser.add_argument("--events", type=int, default=20_000, help="over which memory is watched")
+    parser.add_argument("--idle", type=float, default=20, help="seconds in which nothing happens")
     arguments = parser.parse_args()
     table = [
         row
         for name, key in REAL.items()
-        if arguments.engine is None or name in arguments.engine
+        if arguments.only != "scale" and (arguments.engine is None or name in arguments.engine)
         for row in _measure(name, key, arguments.restarts)
     ]
+    if arguments.only != "engines":
+        table += scale.measure(20 * arguments.restarts, arguments.events, arguments.idle)
     print(tabulate(table, headers=HEAD, tablefmt="github"))
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
-    print(f"\n{arguments.restarts} restarts a row; {machine}")
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    print(f"\n{arguments.restarts} restarts a row; {machine}; load {load}")
 
 
 if __name__ == "__main__":

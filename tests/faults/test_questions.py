@@ -23,7 +23,7 @@ from tests.fakes.faulty import (
     ident,
     line,
 )
-from tests.faults.watched import Watched, running, until
+from tests.faults.watched import WATCHDOG, Watched, running, until
 from watchers import observer, parse
 from watchers.engine import EngineError, EngineFailedError, open_engine
 from watchers.mirror import Mirror
@@ -161,18 +161,27 @@ ENDPOINTS = {
 }
 
 
+SILENT = ("no chunk", "never", "half, then silence")
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchers.engine.DEADLINE", 0.1)
-    monkeypatch.setattr("watchers.engine.LIST_DEADLINE", 0.1)
     monkeypatch.setattr(observer, "ASK_AGAIN", 0.03)
     monkeypatch.setattr(observer, "BACK_OFF", 0.02)
+
+
+def shorten_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make deadlines short, where some answer never comes; a busy machine may miss them, too."""
+    monkeypatch.setattr("watchers.engine.DEADLINE", 0.2)
+    monkeypatch.setattr("watchers.engine.LIST_DEADLINE", 0.2)
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("bad", BAD)
-async def test_a_bad_answer_takes_nothing_away(bad: str, endpoint: str, tmp_path: Path) -> None:
+async def test_a_bad_answer_takes_nothing_away(
+    bad: str, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is asked again until it is answered, and meanwhile what was known stays known."""
     async with faulty(tmp_path / "s") as engine:
         engine.box("db", "10.0.0.2")
@@ -188,11 +197,15 @@ async def test_a_bad_answer_takes_nothing_away(bad: str, endpoint: str, tmp_path
 
             watched.at_each_change = compare
             before = engine.asked(ENDPOINTS[endpoint])
-            engine.script(ENDPOINTS[endpoint], BAD[bad], times=3)
+            times = 3
+            if bad in SILENT:
+                times = 1
+                shorten_deadlines(monkeypatch)
+            engine.script(ENDPOINTS[endpoint], BAD[bad], times=times)
             engine.box("new", "10.0.0.4")
             await engine.cut()
             await until(lambda: watched.seen() == engine.truth())
-            await until(lambda: engine.asked(ENDPOINTS[endpoint]) >= before + 4)
+            await until(lambda: engine.asked(ENDPOINTS[endpoint]) > before + times)
             await until(lambda: all(c.detail for c in watched.mirror.containers.values()))
             await until(lambda: watched.words[-1] == "looked")
             assert lost == []
@@ -266,14 +279,17 @@ async def test_what_is_gone_is_no_fault(tmp_path: Path) -> None:
             assert len(engine.requests) == before
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("endpoint", ["list", "networks", "network", "inspect"])
 @pytest.mark.parametrize("bad", ["404", *BAD])
-async def test_a_call_raises_our_errors_alone(bad: str, endpoint: str, tmp_path: Path) -> None:
+async def test_a_call_raises_our_errors_alone(
+    bad: str, endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """aiodocker lets through ClientPayloadError, TimeoutError and KeyError('message')."""
     script = BAD.get(bad) or answer(b'{"message":"gone"}', 404)
     async with faulty(tmp_path / "s") as engine, open_engine(engine.address) as found:
         engine.script(".*", script)
+        if bad in SILENT:
+            shorten_deadlines(monkeypatch)
         calls: dict[str, Callable[[], Any]] = {
             "list": lambda: found.containers(1),
             "networks": lambda: found.networks(1),
@@ -287,6 +303,9 @@ async def test_a_call_raises_our_errors_alone(bad: str, endpoint: str, tmp_path:
         with pytest.raises(EngineError) as caught:
             await calls[endpoint]()
         assert str(caught.value)
+        if bad in SILENT and bad != "no chunk":
+            assert type(caught.value) is EngineFailedError
+            assert "no answer within 0.2 s" in str(caught.value)
 
 
 # -- one that fails, and the others
@@ -363,10 +382,7 @@ async def test_events_of_a_failing_subject_do_not_multiply_its_questions(
 # -- one that hangs, and the others
 
 
-async def test_an_inspect_that_hangs_delays_itself_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(observer, "PATIENCE", 0.1)
+async def test_an_inspect_that_hangs_delays_itself_alone(tmp_path: Path) -> None:
     async with faulty(tmp_path / "s") as engine:
         engine.box("stuck", "10.0.0.2")
         for number in range(3, 60):
@@ -419,16 +435,17 @@ async def test_one_that_is_blocked_until_after_its_start_is_known_by_its_events(
 async def test_an_inspect_that_never_comes_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchers.engine.DEADLINE", 0.1)
-    async with faulty(tmp_path / "s") as engine:
-        engine.box("db", "10.0.0.2")
+    async with faulty(tmp_path / "s") as engine, running(engine.address) as watched:
+        await watched.looks(1)
+        monkeypatch.setattr("watchers.engine.DEADLINE", 0.1)
         engine.script(ENDPOINTS["inspect"], hang)
-        async with running(engine.address) as watched:
-            await until(lambda: engine.asked(ENDPOINTS["inspect"]) >= 3)
-            engine.heal()
-            await until(lambda: all(c.detail for c in watched.mirror.containers.values()))
-            await watched.looks(1)
-            assert watched.words == ["connected", "looked"]
+        engine.box("db", "10.0.0.2")
+        await engine.say(of("create", "db"), of("start", "db"), connect("db"))
+        await until(lambda: engine.asked(ENDPOINTS["inspect"]) >= 3)
+        engine.heal()
+        await until(lambda: watched.mirror.containers[DB].detail)
+        assert watched.seen() == engine.truth()
+        assert watched.words == ["connected", "looked"]
 
 
 async def test_the_event_reader_waits_for_no_question(tmp_path: Path) -> None:
@@ -629,7 +646,7 @@ async def test_a_connect_without_a_start_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """29 tells nothing of some failed starts: the address must be withdrawn all the same."""
-    monkeypatch.setattr(observer, "UNSTARTED", 0.2)
+    monkeypatch.setattr(observer, "UNSTARTED", 0.5)
     async with faulty(tmp_path / "s") as engine:
         engine.box("db", state="exited")
         async with running(engine.address) as watched:
@@ -654,7 +671,7 @@ async def test_a_connect_with_its_start_is_not_asked_again(
             engine.box("db", "10.0.0.2")
             await engine.say(connect("db", 2), of("start", "db", 3))
             await until(lambda: watched.seen() == engine.truth())
-            await anyio.sleep(0.02)
+            await until(lambda: engine.asked(ENDPOINTS["inspect"]) == 2)
             before = len(engine.requests)
             await anyio.sleep(0.2)
             assert len(engine.requests) == before
@@ -680,7 +697,7 @@ async def test_a_large_answer_is_read_off_the_loop(
         def held(given: object) -> object:
             if (isinstance(given, list) or "Containers" in given) and not order:  # type: ignore[operator]
                 order.append("reading")
-                order.append("heard" if heard.wait(3) else "in vain")
+                order.append("heard" if heard.wait(WATCHDOG / 2) else "in vain")
                 order.append("read")
             return real(given)
 

@@ -200,6 +200,7 @@ async def test_a_hung_engine_is_said_once_and_holds_nobody_up(
             assert watched.words == ["lost"]
             assert "no answer within 0.1 s" in str(watched.reasons[0])
             engine.heal()
+            monkeypatch.setattr("watchers.engine.DEADLINE", WATCHDOG)
             await watched.looks(1)
             assert watched.words == ["lost", "connected", "looked"]
 

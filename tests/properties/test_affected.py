@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.declare import KINDS, Kind
+from reconciler.core.declare import KINDS, ConfigLink, Kind
 from reconciler.core.graph import LinkGraph
 from reconciler.core.resolve import Desired, desired, owner_of
 from tests.builders import compose, container, endpoint, id_of, network, patient
@@ -95,6 +95,19 @@ def containers(ids: st.SearchStrategy[str]) -> st.SearchStrategy[Container]:
     parts = st.tuples(labels, lives, configurations)
     return st.builds(build, st.sampled_from(NAMES), links, ids, modes, parts)
 
+
+tables = st.lists(
+    st.builds(
+        ConfigLink,
+        st.sampled_from(["db", "w*", "*", "shop/*", "*/web", "shop-db-?"]),
+        st.sampled_from(["db", "/x", "shop/db", IDS[0][:12]]),
+        st.sampled_from([None, "db", "d"]),
+        st.sampled_from([None, None, "back"]),
+        st.sampled_from([None, "healthy"]),
+    ),
+    max_size=3,
+)
+"""Of the config file."""
 
 Step = tuple[str, object]
 ids = st.sampled_from(IDS)
@@ -189,11 +202,12 @@ def owners(recipients: set[str], mirror: Mirror) -> set[str]:
     worlds(),
     st.lists(steps, min_size=1, max_size=4),
     st.sampled_from([KINDS, ("label",), ("label", "engine")]),
+    tables,
 )
 def test_every_file_that_should_change_is_among_those_of_the_affected(
-    before: list[Step], after: list[Step], kinds: tuple[Kind, ...]
+    before: list[Step], after: list[Step], kinds: tuple[Kind, ...], config: list[ConfigLink]
 ) -> None:
-    mirror, graph = Mirror(), LinkGraph(kinds)
+    mirror, graph = Mirror(), LinkGraph(kinds, config)
     for kind, what in before:
         graph.affected(change(mirror, kind, what), mirror)
     for kind, what in after:
@@ -208,23 +222,43 @@ def test_every_file_that_should_change_is_among_those_of_the_affected(
         assert missed <= looked_at
 
 
-@patient(max_examples=40)
-@given(st.builds(list.__add__, worlds(), st.lists(steps, max_size=4)))
-def test_the_graph_is_what_a_new_one_would_be(before: list[Step]) -> None:
-    mirror, graph = Mirror(), LinkGraph()
+@patient(max_examples=100)
+@given(worlds(), tables, tables)
+def test_every_file_that_other_tables_change_is_among_those_they_concern(
+    before: list[Step], old_tables: list[ConfigLink], new_tables: list[ConfigLink]
+) -> None:
+    mirror, graph = Mirror(), LinkGraph(links=old_tables)
     for kind, what in before:
         graph.affected(change(mirror, kind, what), mirror)
-    fresh = LinkGraph()
+    old = files(graph, mirror)
+    concerned = owners(set().union(*graph.configure(new_tables, mirror)), mirror)
+    new = files(graph, mirror)
+    assert {id_ for id_, want in new.items() if old[id_] != want} <= concerned
+
+
+@patient(max_examples=40)
+@given(st.builds(list.__add__, worlds(), st.lists(steps, max_size=4)), tables, tables)
+def test_the_graph_is_what_a_new_one_would_be(
+    before: list[Step], old_tables: list[ConfigLink], new_tables: list[ConfigLink]
+) -> None:
+    mirror, graph = Mirror(), LinkGraph(links=old_tables)
+    for kind, what in before:
+        graph.affected(change(mirror, kind, what), mirror)
+    for _ in graph.configure(new_tables, mirror):
+        pass
+    fresh = LinkGraph(links=new_tables)
     fresh.affected(list(mirror.containers), mirror)
     assert graph.recipients() == fresh.recipients()
     assert files(graph, mirror) == files(fresh, mirror)
 
 
 @patient(max_examples=40)
-@given(st.builds(list.__add__, worlds(), st.lists(steps, max_size=4)))
-def test_nothing_is_kept_of_those_who_are_gone(before: list[Step]) -> None:
-    mirror, graph = Mirror(), LinkGraph()
+@given(st.builds(list.__add__, worlds(), st.lists(steps, max_size=4)), tables)
+def test_nothing_is_kept_of_those_who_are_gone(
+    before: list[Step], config: list[ConfigLink]
+) -> None:
+    mirror, graph = Mirror(), LinkGraph(links=config)
     for kind, what in before:
         graph.affected(change(mirror, kind, what), mirror)
     graph.affected(change(mirror, "list", set()), mirror)
-    assert not any(vars(graph)[name] for name in ("_declared", "_recipients", "_keys"))
+    assert not any(vars(graph)[name] for name in ("_declared", "_recipients", "_keys", "_matched"))

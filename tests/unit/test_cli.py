@@ -5,93 +5,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from reconciler.cli.commands import COMMANDS, FAILED, NO_ENGINE, USAGE, cli
-from reconciler.core.hostsfile import apply, plan
-from tests.builders import World, compose, container, network
-from watchers.model import ContainerAnswer, ListAnswer, NetworkAnswer, NetworkListAnswer
-
-HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost\n10.0.0.9\t8f2a7d1b2c3d\n"
-
-
-class Known:
-    """What `Engine` answers, out of a world."""
-
-    address, version, api = "unix:///var/run/docker.sock", "28.5.2", "1.51"
-
-    def __init__(self, world: World) -> None:
-        self._mirror = world.mirror
-
-    async def containers(self, asked: int) -> ListAnswer:
-        return ListAnswer(asked, tuple(self._mirror.containers.values()))
-
-    async def networks(self, asked: int) -> NetworkListAnswer:
-        return NetworkListAnswer(asked, frozenset(self._mirror.networks))
-
-    async def network(self, network: str, asked: int) -> NetworkAnswer:
-        members = dict(self._mirror.members(network))
-        return NetworkAnswer(network, asked, self._mirror.networks.get(network), members)
-
-    async def container(self, container: str, asked: int) -> ContainerAnswer:
-        return ContainerAnswer(container, asked, self._mirror.containers.get(container))
-
-
-class Machine:
-    """A world, its containers directory, and the commands run against them."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.world = World(network("back"), network("front"))
-        self.folder = folder
-        for name in ("engine", "containers_dir", "declared_by", "run_dir", "config"):
-            monkeypatch.delenv(f"RELINKD_{name.upper()}", raising=False)
-
-        @asynccontextmanager
-        async def open_engine(_: str | None) -> AsyncIterator[Known]:
-            yield Known(self.world)
-
-        monkeypatch.setattr("reconciler.cli.look.open_engine", open_engine)
-        monkeypatch.setattr("reconciler.cli.sync.open_engine", open_engine, raising=False)
-
-    def hosts(self, name: str) -> Path:
-        return self.folder / self.world.id(name) / "hosts"
-
-    def file(self, name: str, data: bytes = HOSTS) -> None:
-        self.hosts(name).parent.mkdir(exist_ok=True)
-        self.hosts(name).write_bytes(data)
-
-    def deliver(self, name: str) -> None:
-        want = self.world.desired(name)
-        data = self.hosts(name).read_bytes()
-        self.file(name, apply(data, plan(data, want.slots, want.engine_links).edits))
-
-    def run(self, *args: str) -> Result:
-        result = CliRunner().invoke(cli, [*args, "--containers-dir", str(self.folder)])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        structlog.reset_defaults()
-        return result
-
-
-@pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """`web` reaches `db`, and waits for `cache`; `api` is refused one."""
-    found = Machine(tmp_path, monkeypatch)
-    world = found.world
-    world.add(container("db"), back="10.0.0.2")
-    world.add(container("web", "db cache"), back="10.0.0.9")
-    world.add(container("api", "db:localhost"), back="10.0.0.8")
-    for name in ("db", "web", "api"):
-        found.file(name)
-    found.deliver("web")
-    return found
+from tests.builders import compose, container
+from tests.machine import HOSTS, Machine, other_writer
 
 
 class TestHelp:
@@ -103,7 +26,7 @@ class TestHelp:
         assert f"{name} [OPTIONS]" in result.output
         assert len(result.output.splitlines()) > 4
 
-    @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"health"}))
+    @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"health", "completion"}))
     def test_of_each_names_its_settings_and_variables(self, name: str) -> None:
         text = CliRunner().invoke(cli, [name, "--help"]).output
         for flag in ("--engine", "-H", "--containers-dir", "--declared-by", "--config"):
@@ -158,7 +81,17 @@ class TestUsage:
         assert result.stderr
 
 
-ONE_SHOT = [["links"], ["explain", "web", "db"], ["check"], ["sync"], ["sync", "--dry-run"]]
+ONE_SHOT = [
+    ["links"],
+    ["links", "--watch"],
+    ["explain", "web", "db"],
+    ["graph"],
+    ["check"],
+    ["sync"],
+    ["sync", "--dry-run"],
+    ["clean"],
+    ["clean", "--dry-run"],
+]
 
 
 @pytest.mark.parametrize("args", ONE_SHOT, ids=" ".join)
@@ -273,22 +206,6 @@ class TestCheck:
         result = machine.run("check")
         assert result.exit_code == FAILED
         assert "Docker Root Dir" in result.stdout
-
-
-def other_writer(folder: Path) -> "subprocess.Popen[bytes]":
-    """Another process that holds the lock, until the end of the `with`."""
-    code = (
-        "import fcntl, os, sys\n"
-        "fd = os.open(sys.argv[1], os.O_RDONLY)\n"
-        "fcntl.flock(fd, fcntl.LOCK_EX)\n"
-        "print('held', flush=True)\n"
-        "sys.stdin.read()\n"
-    )
-    command = [sys.executable, "-S", "-c", code, str(folder)]
-    found = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert found.stdout is not None
-    found.stdout.readline()
-    return found
 
 
 class TestSync:

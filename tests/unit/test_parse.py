@@ -1,6 +1,7 @@
 """Engine JSON to model: what four generations said, and what none should say."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.builders import patient
-from watchers.model import Container, Endpoint, EngineLink, Hint
+from watchers.model import Container, Endpoint, EngineLink, Hint, Offer
 from watchers.parse import (
     parse_event,
     parse_inspected,
@@ -17,6 +18,7 @@ from watchers.parse import (
     parse_listed,
     parse_network,
     parse_network_ids,
+    parse_offer,
 )
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -145,6 +147,43 @@ class TestInspect:
 
 
 @generation
+class TestOffer:
+    def offer(self, generation: str, name: str) -> Offer:
+        found = parse_offer(said(generation, name))
+        assert found is not None
+        return found
+
+    def test_environment_and_exposed_ports(self, generation: str) -> None:
+        db = self.offer(generation, "inspect-db")
+        assert db.env == ("POSTGRES_PASSWORD=secret",)
+        assert sorted(db.exposed) == ["53/udp", "5432/tcp"]
+        assert (db.running, db.published) == (True, {})
+
+    def test_published_ports_are_exposed_too(self, generation: str) -> None:
+        web = self.offer(generation, "inspect-web")
+        assert web.published == {"80/tcp": (("127.0.0.1", "8080"),)}
+        assert web.exposed == ("80/tcp",)
+
+    def test_null_is_none_at_all(self, generation: str) -> None:
+        assert self.offer(generation, "inspect-api") == Offer(running=True)
+        assert self.offer(generation, "inspect-db-created") == Offer(running=False)
+
+    def test_a_stopped_container_publishes_nothing(self, generation: str) -> None:
+        db = self.offer(generation, "inspect-db-exited")
+        assert (db.running, db.published) == (False, {})
+        assert db.env
+
+    def test_secrets_are_in_no_container_and_shown_in_no_trace(self, generation: str) -> None:
+        assert "secret" not in str(asdict(inspected(generation, "inspect-db")))
+        db = self.offer(generation, "inspect-db")
+        assert "secret" in str(asdict(db))
+        assert "secret" not in repr(db)
+
+    def test_no_container(self, generation: str) -> None:
+        assert parse_offer(said(generation, "error-404")) is None
+
+
+@generation
 class TestNetwork:
     def test_endpoints(self, generation: str) -> None:
         parsed = parse_network(said(generation, "network-back"))
@@ -216,6 +255,7 @@ class TestEvents:
 WHOLE = {
     "list": said("28.5.2", "list")[1],
     "inspect": said("28.5.2", "inspect-api-two-networks"),
+    "offer": said("28.5.2", "inspect-db"),
     "legacy": said("28.5.2", "inspect-web"),
     "network": said("28.5.2", "network-back"),
     "event": {
@@ -243,6 +283,14 @@ READ = {
     "Healthcheck",
     "Test",
     "HostsPath",
+    "Env",
+    "ExposedPorts",
+    "Ports",
+    "53/udp",
+    "80/tcp",
+    "HostIp",
+    "HostPort",
+    "Running",
     "Mounts",
     "NetworkSettings",
     "Networks",
@@ -387,8 +435,23 @@ def check_container(found: Container | None) -> None:
             check_text(text)
 
 
+def check_offer(found: Offer | None) -> None:
+    if found is None:
+        return
+    assert type(found.running) is bool
+    assert all(isinstance(each, str) for each in (*found.env, *found.exposed))
+    for port, bindings in found.published.items():
+        assert isinstance(port, str)
+        assert bindings
+        for address, at in bindings:
+            check_text(address)
+            check_text(at)
+            assert at
+
+
 def read_all(value: Any) -> None:
     check_container(parse_listed(value))
+    check_offer(parse_offer(value))
     check_container(parse_inspected(value))
     for each in (*parse_list(value), *parse_list([value, value])):
         check_container(each)
@@ -441,6 +504,19 @@ class TestNeverRaises:
 
 
 class TestOddities:
+    def test_a_variable_of_any_length_is_whole(self) -> None:
+        entry = "CERTIFICATE=" + "x" * 100_000
+        found = parse_offer({"Id": "a", "Config": {"Env": [entry, None, 7]}})
+        assert found is not None
+        assert found.env == (entry,)
+
+    def test_a_port_published_twice(self) -> None:
+        bindings = [{"HostIp": "0.0.0.0", "HostPort": "80"}, {"HostIp": "::", "HostPort": "80"}, 7]
+        value = {"Id": "a", "NetworkSettings": {"Ports": {"80/tcp": bindings, "53/udp": None}}}
+        found = parse_offer(value)
+        assert found is not None
+        assert found.published == {"80/tcp": (("0.0.0.0", "80"), ("::", "80"))}
+
     def test_a_health_check_switched_off_is_none(self) -> None:
         for test, wanted in ((["NONE"], False), ([], False), (["CMD", "x"], True)):
             value = {"Id": "a", "Config": {"Healthcheck": {"Test": test}}}

@@ -193,10 +193,18 @@ class TestReplicas:
         lines = ["10.0.0.21 db", "10.0.0.50 db", "10.0.0.30 db"]
         assert world.lines("shop-web-1") == lines
 
-    def test_the_newest_even_while_it_is_not_up(self) -> None:
+    def test_the_one_that_runs_while_its_successor_does_not(self) -> None:
+        # Compose makes the new one first, and then stops the old one in its own time.
         world = self.scaled()
         labels = compose("shop", "db", 2)
         world.add(container("new", labels=labels, created=9 * 10**9, state="created"))
+        assert world.lines("shop-web-1") == ["10.0.0.21 db", "10.0.0.22 db", "10.0.0.30 db"]
+
+    def test_the_newest_once_neither_runs(self) -> None:
+        world = self.scaled()
+        labels = compose("shop", "db", 2)
+        world.add(container("new", labels=labels, created=9 * 10**9, state="created"))
+        world.hear("die", "shop-db-2")
         assert world.lines("shop-web-1") == ["10.0.0.21 db", "10.0.0.30 db"]
 
     @pytest.mark.parametrize("number", ["", "x", "\u0662", "-1", "9" * 40])

@@ -1,0 +1,138 @@
+"""`relinkd env`."""
+
+from collections.abc import Iterable
+
+import click
+import msgspec
+
+from reconciler.cli.commands import FAILED, fail, with_settings
+from reconciler.cli.completion import containers
+from reconciler.cli.look import ask, look_at, no_container
+from reconciler.core.resolve import desired, owner_of
+from reconciler.core.variables import STYLES, Form, Style, Variable, told_of, variables, written
+from reconciler.settings import Settings
+from watchers.engine import Engine
+
+_NAMED = 5
+"""Names that one message holds."""
+
+
+@click.command("env")
+@click.argument("recipient", shell_complete=containers)
+@click.option(
+    "--style",
+    type=click.Choice(STYLES),
+    default="documented",
+    help="Whose names and order.  [default: documented]",
+)
+@click.option(
+    "--with-env",
+    is_flag=True,
+    help="Also <ALIAS>_ENV_<NAME> for each variable of the source's own, PASSWORDS AMONG THEM.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["dotenv", "export", "json"]),
+    default="dotenv",
+    help="For whom they are written.  [default: dotenv]",
+)
+@with_settings
+def command(
+    settings: Settings,
+    recipient: str,
+    style: Style,
+    with_env: bool,  # noqa: FBT001 - a flag of the command line
+    form: str,
+) -> None:
+    """Print the variables that links give RECIPIENT, as they are now.
+
+    What `docker run --link db:db` set, for each link of RECIPIENT that stands, however declared:
+
+    \b
+        DB_NAME=/web/db
+        DB_PORT=tcp://172.17.0.5:5432
+        DB_PORT_5432_TCP=tcp://172.17.0.5:5432
+        DB_PORT_5432_TCP_PROTO=tcp
+        DB_PORT_5432_TCP_PORT=5432
+        DB_PORT_5432_TCP_ADDR=172.17.0.5
+
+    The ports are those that the source exposes; of replicas the first is told of.
+
+    \b
+    Styles:
+    documented  as Docker's guide has it: <ALIAS>_PORT is the lowest port, tcp on a tie
+    engine27    as engines up to 27 really set them, ranges of ports included
+    engine28    as engine 28 does: <ALIAS>_PORT is the lowest tcp port, if there is one
+
+    \b
+    Formats:
+    dotenv      NAME=value, for env_file of Compose and --env-file; copies of --with-env
+                are quoted where they must be, which Compose understands and --env-file does not
+    export      for a shell: eval "$(relinkd env web --format export)"
+    json        one object
+
+    What a format cannot hold is left out, and links that do not stand have no variables: both are
+    said on standard error. RECIPIENT's own environment is not looked at; where it has a variable
+    of the same name, the engine let that one win. Exit code 1 if RECIPIENT does not run.
+    """  # noqa: D301 - click wants the backspace itself
+
+    async def told(engine: Engine) -> list[Variable]:
+        return await _told(engine, settings, recipient, style, with_env=with_env)
+
+    found = ask(settings, told)
+    if form == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(dict(found)), indent=2).decode())
+        return
+    _write("export" if form == "export" else "dotenv", found)
+
+
+async def _told(
+    engine: Engine, settings: Settings, name: str, style: Style, *, with_env: bool
+) -> list[Variable]:
+    mirror, graph = await look_at(engine, settings)
+    recipient = mirror.lookup(name.removeprefix("/")) or no_container(name)
+    if not recipient.running:
+        fail(f"{recipient.name} is {recipient.state}: only a running container has links", FAILED)
+    owner = owner_of(recipient, mirror)
+    if owner is None:
+        fail(f"{recipient.name}: the container whose network it uses is gone", FAILED)
+    links = [
+        link
+        for link in desired(owner, graph, mirror).links
+        if link.declaration.recipient == recipient.id
+    ]
+    if not links:
+        _note(f"{recipient.name} declares no links")
+    found: list[Variable] = []
+    for link in links:
+        alias = link.declaration.alias
+        shown = alias or link.declaration.source
+        reached = told_of(link)
+        if reached is None:
+            reason = link.reason or "no address of the family it asks for"
+            _note(f"{shown} has no variables: {link.state}: {reason}")
+            continue
+        target, address = reached
+        offer = await engine.offer(target.container)
+        if offer is None:
+            _note(f"{shown} has no variables: {target.name} has just been removed")
+            continue
+        env = offer.env if with_env else ()
+        found += variables(style, f"/{recipient.name}/{alias}", address, offer.exposed, env)
+    return found
+
+
+def _write(form: Form, found: Iterable[Variable]) -> None:
+    done = written(form, found)
+    for line in done.lines:
+        click.echo(line)
+    if done.left_out:
+        # Quoted: what a source calls a variable may be any text.
+        names = ", ".join(map(ascii, done.left_out[:_NAMED]))
+        more = f" and {len(done.left_out) - _NAMED} more" if len(done.left_out) > _NAMED else ""
+        _note(f"left out, since {form} cannot hold them: {names}{more}; --format json has all")
+
+
+def _note(text: str) -> None:
+    click.echo(f"relinkd: {text}", err=True)
