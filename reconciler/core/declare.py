@@ -25,6 +25,10 @@ WAIT_FOR = "relinkd.wait-for"
 ENABLE = "relinkd.enable"
 FAMILY = "relinkd.family"
 LABELS = (LINKS, WAIT_FOR, ENABLE, FAMILY)
+ACTING = tuple(
+    PREFIX + name for name in ("env-copies", "env-file", "host-names", "on-change", "private")
+)
+"""Labels that ask for more than the hosts file."""
 
 MOST = 500
 """Declarations of one label, or of the config file for one recipient.
@@ -265,7 +269,9 @@ def label_problems(container: Container) -> Iterator[str]:
     for name, value in sorted(container.labels.items()):
         if not name.startswith(PREFIX):
             continue
-        if name not in LABELS:
+        if name in ACTING:
+            yield f"{name}: this version of relinkd keeps hosts files alone and does not act on it"
+        elif name not in LABELS:
             near = get_close_matches(name, LABELS, n=1, cutoff=0.0)
             yield f"unknown label {_shown(name)}: did you mean {near[0]}?"
         elif name == WAIT_FOR and value.strip() not in ("running", "healthy"):

@@ -38,6 +38,7 @@ class LinkGraph:
         self._seen: dict[str, Container] = {}
         self._obeyed: dict[str, tuple[ConfigLink, ...]] = {}
         self._declared: dict[str, tuple[Declaration, ...]] = {}
+        self._wanted: dict[str, frozenset[Key]] = {}
         self._recipients: defaultdict[Key, set[str]] = defaultdict(set)
         self._keys: dict[str, frozenset[Key]] = {}
         self._places: dict[str, tuple[str, ...]] = {}
@@ -197,8 +198,15 @@ def _source_keys(container: Container) -> frozenset[Key]:
     return frozenset(keys)
 
 
-def _all_keys(declared: Iterable[Declaration]) -> set[Key]:
-    return {key for declaration in declared for key in _keys_of(declaration)}
+def _all_keys(declared: Iterable[Declaration]) -> frozenset[Key]:
+    return frozenset(key for declaration in declared for key in _keys_of(declaration))
+
+
+def _resolver_keys(recipient: Container) -> frozenset[Key]:
+    """Say whom the engine's DNS may give a recipient by its endpoint links, obeyed by us or not."""
+    attachments = recipient.detail.attachments if recipient.detail else ()
+    sources = (link.partition(":")[0] for each in attachments for link in each.links)
+    return frozenset(("name", source.removeprefix("/")) for source in sources)
 
 
 def _keys_of(declaration: Declaration) -> Iterable[Key]:

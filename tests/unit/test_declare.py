@@ -264,3 +264,9 @@ class TestLabelProblems:
             assert problem.isascii()
             assert problem.isprintable()
             assert len(problem) < 200
+
+
+def test_a_label_that_asks_for_more_than_hosts_files_is_told_of() -> None:
+    (problem,) = label_problems(container("web", labels={"relinkd.on-change": "signal:HUP"}))
+    assert problem.startswith("relinkd.on-change: ")
+    assert "does not act on it" in problem
