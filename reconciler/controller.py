@@ -19,7 +19,8 @@ from reconciler.core.report import Live, changes, live_after, live_before, with_
 from reconciler.core.resolve import Desired, Link, desired, owner_of
 from reconciler.deliver.hosts import HostsFiles, Outcome, Status
 from reconciler.workqueue import WorkQueue
-from watchers.engine import Engine, EngineError
+from watchers.engine import Engine
+from watchers.errors import EngineError
 from watchers.hostsfiles import HostsWatch
 from watchers.mirror import Mirror
 from watchers.model import Container, Hint

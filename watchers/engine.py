@@ -1,21 +1,16 @@
-"""The engine by GET only: finding it, one negotiated API version, answers as model values.
+"""The engine by GET only: one negotiated API version, answers as model values.
 
-The engine is found as Docker's own client finds it (DOCKER_HOST, contexts, TLS), where aiodocker
-knows no DOCKER_CONFIG, prefers the context to DOCKER_HOST and reads DOCKER_TLS_VERIFY=yes as no;
-it owns the connections. Questions go over its session directly: each has a deadline, the answer's
-bytes are read before they are parsed (large ones off the loop), and every failure becomes one of
-four errors, where aiodocker lets five kinds of others through. It is also the faster way: `connect`
-to file written took 1.6 to 1.9 times a bare socket, and 1.7 to 2.2 times through aiodocker's calls.
+aiodocker owns the connections. Questions go over its session directly: each has a deadline, the
+answer's bytes are read before they are parsed (large ones off the loop), and every failure becomes
+one of errors.py's, where aiodocker lets five kinds of others through. It is also the faster way:
+`connect` to file written took 1.6 to 1.9 times a bare socket, and 1.7 to 2.2 times through
+aiodocker's own calls.
 """
 
 import errno
-import hashlib
 import json
-import os
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -27,6 +22,14 @@ from aiodocker import Docker
 from yarl import URL
 
 from watchers import parse
+from watchers.address import find
+from watchers.errors import (
+    EngineError,
+    EngineFailedError,
+    EngineGoneError,
+    EngineUnusableError,
+    NotFoundError,
+)
 from watchers.model import (
     ContainerAnswer,
     ListAnswer,
@@ -47,32 +50,6 @@ LIST_DEADLINE = 30.0
 """Seconds for a list: 10 MB at 10,000 containers."""
 _OFF_LOOP = 256 * 1024
 """Bytes from which parsing takes more than a millisecond or so and moves to a thread."""
-_SOCKETS = ("/run/docker.sock", "/var/run/docker.sock", "~/.docker/run/docker.sock")
-"""Where engines listen that nobody named."""
-
-
-class EngineError(Exception):
-    """The engine cannot be asked now; the text says what to do about it."""
-
-
-class EngineGoneError(EngineError):
-    """Out of reach, broken off or too slow: worth another try."""
-
-
-class EngineSilentError(EngineGoneError):
-    """No event for so long that a proxy may have cut the stream unseen: open it anew."""
-
-
-class EngineFailedError(EngineError):
-    """It answered, but not this question: an error status, no JSON, or nothing in time."""
-
-
-class EngineUnusableError(EngineError):
-    """It will not do as it is: too old, another protocol, no permission."""
-
-
-class NotFoundError(EngineError):
-    """The engine knows no such container or network: gone, not a fault."""
 
 
 def _explain(address: str, error: BaseException) -> EngineError:
@@ -99,79 +76,13 @@ def connect(address: str | None) -> tuple[Docker, str]:
         EngineUnusableError: no engine is named anywhere, or in a way that cannot be used.
     """
     try:
-        address, tls = _find(address)
+        address, tls = find(address)
         docker = Docker(url=address, ssl_context=tls, api_version="v1.41")
     except (ValueError, OSError, RuntimeError) as error:
         raise EngineUnusableError(f"cannot use {address or 'the engine'}: {error}") from error
     if isinstance(docker.connector, aiohttp.UnixConnector):
         return docker, f"unix://{docker.connector.path}"
     return docker, docker.docker_host
-
-
-def _find(address: str | None) -> tuple[str, ssl.SSLContext | None]:
-    """Return where the engine is: as said, DOCKER_HOST, the context, or a usual socket."""
-    tls = None
-    address = address or os.environ.get("DOCKER_HOST")
-    if not address:
-        address, tls = _context()
-    if not address:
-        sockets = (Path(path).expanduser() for path in _SOCKETS)
-        address = next((f"unix://{path}" for path in sockets if path.is_socket()), None)
-    if not address:
-        raise EngineUnusableError(
-            "no engine found: DOCKER_HOST is not set, there is no current context and none of the "
-            "usual sockets exists; name it with --engine unix:///path/to/docker.sock"
-        )
-    scheme, _, rest = address.rstrip("/").partition("://")
-    if scheme == "unix":
-        return address, None
-    if scheme == "ssh":
-        raise EngineUnusableError(
-            "ssh:// is not supported: forward the engine's socket "
-            "(ssh -L /tmp/docker.sock:/var/run/docker.sock HOST) and use unix:///tmp/docker.sock"
-        )
-    if scheme not in ("tcp", "http", "https"):
-        raise EngineUnusableError(f"cannot use {address}: it must begin with unix:// or tcp://")
-    if tls is None and os.environ.get("DOCKER_TLS_VERIFY"):
-        tls = _tls(Path(os.environ.get("DOCKER_CERT_PATH") or _config_dir()))
-    return str(URL(f"{'https' if tls else scheme}://{rest}")), tls
-
-
-def _config_dir() -> Path:
-    return Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-
-
-def _context() -> tuple[str | None, ssl.SSLContext | None]:
-    """Return the address and the TLS settings of the current context, if there is one."""
-    config = _config_dir()
-    name = os.environ.get("DOCKER_CONTEXT")
-    try:
-        if not name and (config / "config.json").exists():
-            name = json.loads((config / "config.json").read_bytes()).get("currentContext")
-        if not name or name == "default":
-            return None, None
-        digest = hashlib.sha256(name.encode()).hexdigest()
-        meta = json.loads((config / "contexts" / "meta" / digest / "meta.json").read_bytes())
-        endpoint = meta["Endpoints"]["docker"]
-        address, verify = str(endpoint["Host"]), not endpoint.get("SkipTLSVerify")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"the Docker context {name!r}" if name else f"{config}/config.json"
-        raise EngineUnusableError(f"{what} cannot be read: {error}") from error
-    certificates = config / "contexts" / "tls" / digest / "docker"
-    return address, _tls(certificates, verify=verify) if certificates.is_dir() else None
-
-
-def _tls(certificates: Path, *, verify: bool = True) -> ssl.SSLContext:
-    """Return TLS settings with the certificates of a directory, as Docker names them."""
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if (certificates / "ca.pem").exists():
-        context.load_verify_locations(certificates / "ca.pem")
-    if (certificates / "cert.pem").exists():
-        context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-    return context
 
 
 def negotiate(version: object) -> tuple[int, int]:

@@ -12,7 +12,8 @@ import anyio
 import msgspec
 from aiohttp.http import HttpProcessingError
 
-from watchers.engine import Engine, EngineGoneError, EngineSilentError
+from watchers.engine import Engine
+from watchers.errors import EngineGoneError, EngineSilentError
 from watchers.model import Hint
 from watchers.parse import parse_event
 

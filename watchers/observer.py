@@ -14,14 +14,8 @@ from typing import NoReturn, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from watchers.engine import (
-    Engine,
-    EngineError,
-    EngineFailedError,
-    EngineGoneError,
-    EngineSilentError,
-    open_engine,
-)
+from watchers.engine import Engine, open_engine
+from watchers.errors import EngineError, EngineFailedError, EngineGoneError, EngineSilentError
 from watchers.events import FILTERS, SILENCE, hints
 from watchers.mirror import Mirror
 from watchers.model import Hint
@@ -154,6 +148,7 @@ class Session:
         self._flights: dict[tuple[str, str], _Flight] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
         self._resting: set[tuple[str, str]] = set()
+        self._expected: dict[str, tuple[float, int, Hint]] = {}
         # Acquired without a turn of the loop where free: half a millisecond, behind the files.
         self._inspects = anyio.Semaphore(INSPECTS, fast_acquire=True)
         self._networks = anyio.Semaphore(NETWORKS, fast_acquire=True)
@@ -174,7 +169,7 @@ class Session:
             case "connect":
                 self.ask("network", hint.network, hint)
                 if known is not None and known.state == "starting":
-                    self._tasks.start_soon(self._expect_start, hint, known.started)
+                    self._expect(hint, known.started)
                 else:
                     self.ask("container", hint.container, hint)
             case "create" if hint.network:
@@ -279,11 +274,23 @@ class Session:
         self._resting.discard((kind, subject))
         self.ask(kind, subject, cause)
 
-    async def _expect_start(self, hint: Hint, begun: int) -> None:
-        await anyio.sleep(UNSTARTED)
-        container = self._mirror.containers.get(hint.container)
+    def _expect(self, hint: Hint, begun: int) -> None:
+        """Wait for the latest start; one task a container, however often it restarts."""
+        waiting = self._expected.get(hint.container)
+        if waiting is None or waiting[1] != begun:
+            until = asyncio.get_running_loop().time() + UNSTARTED
+            self._expected[hint.container] = until, begun, hint
+        if waiting is None:
+            self._tasks.start_soon(self._expect_start, hint.container)
+
+    async def _expect_start(self, id_: str) -> None:
+        clock = asyncio.get_running_loop().time
+        while (left := self._expected[id_][0] - clock()) > 0:  # noqa: ASYNC110 - it may be put off
+            await anyio.sleep(left)
+        _, begun, hint = self._expected.pop(id_)
+        container = self._mirror.containers.get(id_)
         if container is None or container.state != "starting" or container.started != begun:
-            return  # it did, and where it is starting again that one is expected by itself
+            return
         for network in self._mirror.endpoints(hint.container):
             self.ask("network", network, hint)
         self.ask("container", hint.container, hint)

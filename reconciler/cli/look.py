@@ -13,7 +13,8 @@ from reconciler.core.report import owners
 from reconciler.core.resolve import Desired, desired
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
-from watchers.engine import Engine, EngineError, open_engine
+from watchers.engine import Engine, open_engine
+from watchers.errors import EngineError
 from watchers.mirror import Mirror
 from watchers.model import Container
 from watchers.observer import look_once

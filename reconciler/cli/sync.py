@@ -15,7 +15,8 @@ from reconciler.core.report import changes, live_after, live_before
 from reconciler.core.resolve import desired
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
-from watchers.engine import EngineError, open_engine
+from watchers.engine import open_engine
+from watchers.errors import EngineError
 from watchers.hostsfiles import HostsWatch
 from watchers.mirror import Mirror
 from watchers.observer import look_once

@@ -16,7 +16,8 @@ from reconciler.core.report import Row, rows
 from reconciler.core.resolve import desired, owner_of
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
-from watchers.engine import Engine, EngineError
+from watchers.engine import Engine
+from watchers.errors import EngineError
 from watchers.hostsfiles import HostsWatch
 from watchers.mirror import Mirror
 from watchers.model import Container, Hint

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiodocker import Docker
 
+from watchers import address
 from watchers import engine as engine_module
 
 
@@ -22,7 +23,7 @@ def no_engine_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setattr(engine_module, "_SOCKETS", (str(tmp_path / "usual.sock"),))
+    monkeypatch.setattr(address, "_SOCKETS", (str(tmp_path / "usual.sock"),))
 
 
 @pytest.fixture(autouse=True)

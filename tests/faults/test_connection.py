@@ -20,14 +20,8 @@ import pytest
 from tests.fakes.engine import FakeEngine
 from tests.fakes.faulty import Exchange, FaultyEngine, Script, faulty, hang
 from tests.faults.watched import WATCHDOG, running, until
-from watchers.engine import (
-    EngineError,
-    EngineFailedError,
-    EngineGoneError,
-    EngineUnusableError,
-    negotiate,
-    open_engine,
-)
+from watchers.engine import negotiate, open_engine
+from watchers.errors import EngineError, EngineFailedError, EngineGoneError, EngineUnusableError
 
 
 async def reached(address: str | None, *engines: FaultyEngine) -> FaultyEngine:
@@ -107,7 +101,7 @@ async def test_one_of_the_usual_sockets_is_found(
 ) -> None:
     (tmp_path / "no-socket").touch()
     places = (str(tmp_path / "missing"), str(tmp_path / "no-socket"), "~/there.sock")
-    monkeypatch.setattr("watchers.engine._SOCKETS", places)
+    monkeypatch.setattr("watchers.address._SOCKETS", places)
     async with faulty(tmp_path / "home" / "there.sock") as engine:
         assert await reached(None, engine) is engine
         current(tmp_path / "home" / ".docker", "default")

@@ -25,7 +25,8 @@ from tests.fakes.faulty import (
 )
 from tests.faults.watched import WATCHDOG, Watched, running, until
 from watchers import observer, parse
-from watchers.engine import EngineError, EngineFailedError, open_engine
+from watchers.engine import open_engine
+from watchers.errors import EngineError, EngineFailedError
 from watchers.mirror import Mirror
 from watchers.model import Hint
 from watchers.observer import look_once

@@ -25,7 +25,8 @@ from tests.fakes.faulty import (
 )
 from tests.faults.watched import AT_ONCE, WATCHDOG, Watched, running, until
 from watchers import observer
-from watchers.engine import EngineGoneError, open_engine
+from watchers.engine import open_engine
+from watchers.errors import EngineGoneError
 from watchers.events import FILTERS
 from watchers.observer import Observer
 

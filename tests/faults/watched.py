@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import anyio
 
 from tests.fakes.faulty import Truth
-from watchers.engine import Engine, EngineError
+from watchers.engine import Engine
+from watchers.errors import EngineError
 from watchers.mirror import Mirror
 from watchers.model import Hint
 from watchers.observer import Observer

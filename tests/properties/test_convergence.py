@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from reconciler.core.graph import LinkGraph
 from reconciler.core.resolve import Desired, desired
 from tests.builders import compose, container, id_of, listed, network, patient
-from watchers.engine import EngineFailedError
+from watchers.errors import EngineFailedError
 from watchers.mirror import Mirror
 from watchers.model import (
     Answer,

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from reconciler.cli import completion
 from reconciler.cli.commands import COMMANDS, USAGE, cli
 from tests.builders import container
-from watchers.engine import EngineGoneError
+from watchers.errors import EngineGoneError
 from watchers.model import ListAnswer
 
 CHECK = {"bash": ["-n"], "zsh": ["-n"], "fish": ["--no-execute"]}

@@ -15,7 +15,7 @@ from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
 from tests.builders import container
 from tests.machine import Known, Machine
-from watchers.engine import EngineGoneError
+from watchers.errors import EngineGoneError
 from watchers.hostsfiles import HostsWatch
 from watchers.model import Hint
 
