@@ -8,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.engine.stack import Stack, resolve, until
+from tests.engine.stack import LateError, Stack, early, resolve, until
 
 STARTS = int(os.environ.get("RELINKD_TEST_REPEATS", "25"))
 """First starts, and as many restarts, of one recipient whose first process reads its file."""
 SHOW = ["sh", "-c", "cat /etc/hosts; echo seen; exec sleep 1000000"]
 
 
+@early
 def test_a_recipients_first_process_finds_its_links(stack: Stack) -> None:
     db = stack.run("db")
     address = stack.address(db)
@@ -25,7 +26,8 @@ def test_a_recipients_first_process_finds_its_links(stack: Stack) -> None:
         stack.client.restart(web)
         seen.append(_shown(stack, web, 2))
         stack.client.remove(web)
-    assert seen == [[address]] * (2 * STARTS)
+    if missed := sum(each != [address] for each in seen):
+        raise LateError(f"{missed} of {len(seen)} first processes did not find it")
 
 
 def _shown(stack: Stack, recipient: str, start: int) -> list[str]:
