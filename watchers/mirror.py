@@ -52,6 +52,7 @@ class Mirror:
         self._heard: dict[str, int] = {}
         self._told: dict[str, int] = {}
         self._listed = 0
+        self._networks_listed: tuple[int, AbstractSet[str]] = 0, frozenset()
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -174,6 +175,9 @@ class Mirror:
                 return self._learn_list(answer)
             case NetworkListAnswer():
                 gone = [id_ for id_ in self.networks if id_ not in answer.ids]
+                self._networks_listed = max(
+                    self._networks_listed, (answer.asked, answer.ids), key=lambda each: each[0]
+                )
                 learned = (self.learn(NetworkAnswer(id_, answer.asked, None)) for id_ in gone)
                 return set().union(*learned)
 
@@ -251,7 +255,9 @@ class Mirror:
     # -- answers ---------------------------------------------------------------------------------
 
     def _learn_network(self, answer: NetworkAnswer) -> set[str]:
-        if answer.asked <= self._applied.get(answer.id, 0):
+        asked, ids = self._networks_listed
+        unlisted = answer.asked < asked and answer.id not in ids  # gone, and its end was not heard
+        if answer.asked <= self._applied.get(answer.id, 0) or unlisted:
             return set()
         self._applied[answer.id] = answer.asked
         left = self._left.pop(answer.id, {})
@@ -269,14 +275,22 @@ class Mirror:
                 self._on_network[answer.id][container] = endpoint
                 self._of_container[container][answer.id] = endpoint
                 changed.add(container)
-        before = self.networks.get(answer.id)
-        if answer.network is None:
-            self.networks.pop(answer.id, None)
-        elif before != answer.network:
-            self.networks[answer.id] = answer.network
+        return changed | self._replace_network(answer)
+
+    def _replace_network(self, answer: NetworkAnswer) -> set[str]:
+        before, now = self.networks.get(answer.id), answer.network
+        if before == now:
+            return set()
+        changed: set[str] = set()
+        if now is None:
+            del self.networks[answer.id]
+        else:
+            self.networks[answer.id] = now
             changed |= answer.endpoints.keys()
-        for network in (before, answer.network) if before != answer.network else ():
-            changed |= self._coming(network) if network else set()
+        if before is not None and now is None:
+            changed |= self._configured.get(before.name, set())  # these will not start (20 to 29)
+        for network in filter(None, (before, now)):
+            changed |= self._coming(network)
         return changed
 
     def _coming(self, network: Network) -> set[str]:

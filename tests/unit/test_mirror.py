@@ -206,6 +206,23 @@ class TestAsOfWhenItWasAsked:
         assert asked.mirror.learn(NetworkListAnswer(before, frozenset())) == set()
         assert asked.address() == "10.0.0.2"
 
+    def test_a_network_that_went_unheard_and_unseen_never_comes_by_a_late_answer(self) -> None:
+        """Made and removed while the stream was cut: only the list knows, and not us."""
+        asked = Asked()
+        before = asked.mirror.ask()
+        asked.mirror.learn(NetworkListAnswer(asked.mirror.ask(), frozenset()))
+        asked.mirror.learn(NetworkAnswer(FRONT.id, before, FRONT, {}))
+        assert FRONT.id not in asked.mirror.networks
+        asked.mirror.learn(NetworkAnswer(FRONT.id, asked.mirror.ask(), FRONT, {}))
+        assert FRONT.id in asked.mirror.networks
+
+    def test_who_is_configured_for_a_network_that_goes_has_changed(self) -> None:
+        """Stopped ones as well: the engine never starts them again."""
+        asked = Asked(replace(DB, state="exited"))
+        asked.network("")
+        changed = asked.mirror.withdraw(Hint("destroy", network=BACK.id))
+        assert changed == {DB.id}
+
     def test_a_destroyed_network_never_comes_back_by_a_late_answer(self, asked: Asked) -> None:
         before = asked.mirror.ask()
         asked.hear("disconnect", where="back")
