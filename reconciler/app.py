@@ -3,7 +3,7 @@
 import asyncio
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +11,9 @@ import anyio
 
 from reconciler import log
 from reconciler.controller import Controller
+from reconciler.core.graph import LinkGraph
 from reconciler.deliver.hosts import HostsFiles
+from reconciler.deliver.sink import Sink
 from reconciler.reload import follow
 from reconciler.settings import Settings
 from watchers.configfile import ConfigWatch
@@ -48,11 +50,25 @@ def run(settings: Settings) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
     Raises:
-        CannotRunError: the containers directory cannot be used.
+        CannotRunError: the containers directory, or the host's hosts file, cannot be used.
     """
     _allow_open_files()
+    _check_host_names(settings)
     with open_files(settings) as files:
         anyio.run(_main, settings, files)
+
+
+def _check_host_names(settings: Settings) -> None:
+    """Make sure that the host's hosts file can be kept, where it is to be.
+
+    Raises:
+        CannotRunError: it cannot.
+    """
+    if settings.host_names_file is not None:
+        from reconciler.deliver.names import HostFile  # noqa: PLC0415
+
+        if problem := HostFile(Path(settings.host_names_file)).problem():
+            raise CannotRunError(problem)
 
 
 def _allow_open_files() -> None:
@@ -81,10 +97,9 @@ async def _main(settings: Settings, files: HostsFiles) -> None:
             while not files.take_lock():  # noqa: ASYNC110 - nobody tells of a lock's release
                 await anyio.sleep(STANDBY_PAUSE)
         with HostsWatch() as watch:
-            mirror = Mirror()
-            controller = Controller(
-                mirror, files, watch, kinds=settings.declared_by, links=settings.link
-            )
+            mirror, graph = Mirror(), LinkGraph(settings.declared_by, settings.link)
+            controller = Controller(mirror, graph, files, watch, allow=settings.allow)
+            controller.sinks += sinks(settings, mirror, graph, files)
             observer = Observer(settings.engine, mirror, controller, resync=settings.resync)
             status.controller, status.standby = controller, None
             async with anyio.create_task_group() as work:
@@ -93,6 +108,33 @@ async def _main(settings: Settings, files: HostsFiles) -> None:
                 if config is not None:
                     work.start_soon(follow, config, settings, controller)
     logger.info(log.STOPPED)
+
+
+def sinks(
+    settings: Settings, mirror: Mirror, graph: LinkGraph, files: HostsFiles
+) -> Iterator[Sink]:
+    """Yield what is done beside the hosts files; what is not allowed is not even imported."""
+    allow = {*settings.allow}
+    env: Sink | None = None
+    if "env-file" in allow:
+        from reconciler.deliver.env import EnvFiles  # noqa: PLC0415
+
+        env = EnvFiles(mirror, graph)
+        yield env
+    if allow & {"exec", "signal", "restart"}:
+        from reconciler.deliver.tell import Tell  # noqa: PLC0415
+
+        tell = Tell(mirror, graph, allow)
+        tell.after = env
+        yield tell
+    if "private" in allow:
+        from reconciler.deliver.private import PrivateNetworks  # noqa: PLC0415
+
+        yield PrivateNetworks(mirror, graph, settings.private_pool, files)
+    if settings.host_names_file is not None:
+        from reconciler.deliver.names import HostNames  # noqa: PLC0415
+
+        yield HostNames(mirror, graph, settings.host_names_file, settings.host_names_suffix)
 
 
 class _Status:

@@ -5,7 +5,7 @@ are pure, and a file is written in well under a millisecond.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from logging import DEBUG, INFO, WARNING
 
@@ -13,11 +13,14 @@ import anyio
 import anyio.lowlevel
 
 from reconciler import log
-from reconciler.core.declare import KINDS, ConfigLink, Kind, label_problems
+from reconciler.core.declare import ConfigLink, Declaration
 from reconciler.core.graph import LinkGraph
-from reconciler.core.report import Live, changes, live_after, live_before, with_file
-from reconciler.core.resolve import Desired, Link, desired, owner_of
+from reconciler.core.options import Power, label_problems
+from reconciler.core.report import Live, changes, live_after, live_before, live_found, with_file
+from reconciler.core.resolve import STANDS_BY, Desired, Link, desired, owner_of
 from reconciler.deliver.hosts import HostsFiles, Outcome, Status
+from reconciler.deliver.inplace import LEASE_PATIENCE, LEASE_PAUSE
+from reconciler.deliver.sink import Sink
 from reconciler.workqueue import WorkQueue
 from watchers.engine import Engine
 from watchers.errors import EngineError
@@ -28,15 +31,15 @@ from watchers.model import Container, Hint
 Key = tuple[str, str]
 """(sink, subject): ("hosts", owner)."""
 
-_States = dict[tuple[str, str, str], tuple[str, str]]
-"""By recipient, alias and source: a link's state and reason."""
+_States = dict[Declaration, tuple[str, str]]
+"""A link's state and reason."""
 
-LEASE_PATIENCE = 0.005
-"""Seconds for which a lease is tried before slots alone are edited without one."""
-LEASE_PAUSE = 0.0005
-"""Seconds between two tries."""
 ANSWER_PATIENCE = 0.01
 """Seconds that recipients of a source that connects are left alone until its address is known."""
+REPAIRS = 8
+"""Times in a row that a file that somebody else changed is put right at once."""
+REPAIR_PAUSE = 5.0
+"""Seconds between two such repairs from then on, and until one more is made at once."""
 FILE_CLOSED = Hint("file")
 CONFIGURED = Hint("config")
 _WARN = frozenset({"refused", "failed", "unreachable", "shadowed"})
@@ -50,6 +53,19 @@ class _File:
     states: _States = field(default_factory=dict)
     busy_since: float | None = None
     failure: str = ""
+    repairs: float = REPAIRS
+    """How many are left to be made at once."""
+    repaired: float = 0.0
+    fought: bool = False
+
+    def wait_to_repair(self) -> float:
+        """Return the seconds until the next repair; somebody may be undoing them in a loop."""
+        now = time.monotonic()
+        self.repairs = min(REPAIRS, self.repairs + (now - self.repaired) / REPAIR_PAUSE)
+        self.repaired = now
+        if self.repairs >= REPAIRS:
+            self.fought = False
+        return max(0.0, (1.0 - self.repairs) * REPAIR_PAUSE)
 
 
 class Controller:
@@ -58,14 +74,17 @@ class Controller:
     def __init__(
         self,
         mirror: Mirror,
+        graph: LinkGraph,
         files: HostsFiles,
         watch: HostsWatch,
         *,
-        kinds: Iterable[Kind] = KINDS,
-        links: Sequence[ConfigLink] = (),
+        allow: Collection[Power] = (),
     ) -> None:
-        self.graph = LinkGraph(tuple(kinds), links)
+        self.graph = graph
         self.engine_lost: str | None = "not connected yet"
+        self.sinks: list[Sink] = []
+        """What is done beside the hosts files, where it is allowed."""
+        self._allow = allow
         self._mirror = mirror
         self._files = files
         self._watch = watch
@@ -91,7 +110,10 @@ class Controller:
                 self._gone(id_)
             elif id_ not in self._said_labels:
                 self._check_labels(container)
-        self._look_at(self.graph.affected(containers, self._mirror), cause)
+        recipients = self.graph.affected(containers, self._mirror)
+        self._look_at(recipients, cause)
+        for sink in self.sinks:
+            sink.changed(containers, recipients, cause)
 
     async def configure(self, links: Sequence[ConfigLink]) -> int:
         """Obey other `[[link]]` tables; return how many recipients that concerns."""
@@ -99,6 +121,8 @@ class Controller:
         for recipients in self.graph.configure(links, self._mirror):
             found += len(recipients)
             self._look_at(recipients, CONFIGURED)
+            for sink in self.sinks:
+                sink.changed((), recipients, CONFIGURED)
             await anyio.lowlevel.checkpoint()
         return found
 
@@ -146,17 +170,24 @@ class Controller:
                 recipients=len(self.graph.recipients()),
                 links=sum(map(len, self.graph.recipients().values())),
             )
+        for sink in self.sinks:
+            sink.looked(Hint("resync"))
 
     def connected(self, engine: Engine) -> None:
-        """Say that the engine is there."""
-        self.engine_lost = None
-        self._log.info(
-            log.ENGINE_FOUND, engine=engine.address, version=engine.version, api=engine.api
-        )
+        """Use this engine from now on; say so where there was none."""
+        found, self.engine_lost = self.engine_lost is not None, None
+        for sink in self.sinks:
+            sink.connected(engine)
+        if found:
+            self._log.info(
+                log.ENGINE_FOUND, engine=engine.address, version=engine.version, api=engine.api
+            )
 
     def lost(self, reason: EngineError) -> None:
         """Say that the engine is not."""
         self.engine_lost = str(reason)
+        for sink in self.sinks:
+            sink.lost()
         self._log.warning(log.ENGINE_LOST, reason=str(reason))
 
     # -- the loop --------------------------------------------------------------------------------
@@ -168,6 +199,8 @@ class Controller:
             # Before the first look is complete a source that we have not seen yet would be taken
             # for gone, and links that stand since before our own restart would be taken out.
             await self._looked.wait()
+            for sink in self.sinks:
+                tasks.start_soon(sink.run)
             while True:
                 key, cause = await self._queue.get()
                 self._handle(key, cause)
@@ -175,11 +208,18 @@ class Controller:
 
     async def drain(self, patience: float) -> bool:
         """Deliver what is due and end, after `patience` seconds at most; return if all is done."""
-        with anyio.move_on_after(patience):
-            while not self._queue.idle:
-                self._handle(*await self._queue.get())
-            return True
-        return False
+        done = False
+        async with anyio.create_task_group() as tasks:
+            for sink in self.sinks:
+                tasks.start_soon(sink.run)
+            with anyio.move_on_after(patience):
+                while not self._queue.idle:
+                    self._handle(*await self._queue.get())
+                while not all(sink.idle for sink in self.sinks):  # noqa: ASYNC110 - it tells nobody
+                    await anyio.sleep(0.01)
+                done = True
+            tasks.cancel_scope.cancel()
+        return done
 
     async def _follow_files(self) -> None:
         async for owner in self._watch:
@@ -200,14 +240,25 @@ class Controller:
             return  # its inspect, on its way, brings it here again with all its links
         want = desired(owner, self.graph, self._mirror)
         if known is None:
-            live = live_before(self._files.read(owner.id))
+            data = self._files.read(owner.id)
+            live = live_before(data)
             if not want.links and not live:
                 return
             known = self._known[owner.id] = _File(live)
+            for sink in self.sinks:
+                sink.found(want.links, live_found(want, data))
         if any(link.state == "failed" for link in want.links):
             self._tell_states(owner, want.links, known, cause)
             return
-        self._settle(owner, want, known, cause, self._deliver(owner, want, known))
+        repair = cause is FILE_CLOSED and owner.state == "running"
+        if repair and (pause := known.wait_to_repair()) > 0:
+            # The engine's own rewrites come with a start or a connect, which wait for nothing.
+            self._tell_fight(owner, known)
+            self._queue.add_later(key, cause, pause)
+            return
+        outcome = self._deliver(owner, want, known)
+        known.repairs -= repair and outcome.changed
+        self._settle(owner, want, known, cause, outcome)
 
     def _deliver(self, owner: Container, want: Desired, known: _File) -> Outcome:
         # Watched before it is read, so that no rewrite falls between.
@@ -251,6 +302,9 @@ class Controller:
         self._tell_changes(owner, links, known, cause, outcome)
         self._tell_states(owner, links, known, cause)
         self._tell_limits()
+        if outcome.plan is not None:
+            for sink in self.sinks:
+                sink.filed(owner, links, known.live, cause)
 
     def _gone(self, container: str) -> None:
         self._known.pop(container, None)
@@ -295,18 +349,19 @@ class Controller:
                 **self._cause(cause),
             )
             if link is not None:
-                known.states[_state_key(link)] = (link.state, link.reason)
+                known.states[link.declaration] = (link.state, link.reason)
         known.live = new
 
     def _tell_states(
         self, owner: Container, links: Sequence[Link], known: _File, cause: Hint
     ) -> None:
-        states: _States = {_state_key(link): (link.state, link.reason) for link in links}
+        states: _States = {link.declaration: (link.state, link.reason) for link in links}
         for link in links:
-            before = known.states.get(_state_key(link), ("linked", ""))
+            before = known.states.get(link.declaration, ("linked", ""))
             if before[0] != link.state and link.state != "idle":
+                wished = link.reason.startswith(STANDS_BY)
                 self._say(
-                    WARNING if link.state in _WARN else INFO,
+                    WARNING if link.state in _WARN and not wished else INFO,
                     owner,
                     log.LINK_STATE,
                     alias=link.declaration.alias,
@@ -323,6 +378,15 @@ class Controller:
             known.failure = reason
             self._say(WARNING, owner, log.DELIVERY_FAILED, reason=reason)
 
+    def _tell_fight(self, owner: Container, known: _File) -> None:
+        if not known.fought:
+            known.fought = True
+            reason = (
+                "somebody else keeps changing relinkd's lines in it; from now on they are put "
+                f"right every {REPAIR_PAUSE:g} s, and at every change of a source"
+            )
+            self._say(WARNING, owner, log.FILE_FOUGHT, reason=reason)
+
     def _tell_limits(self) -> None:
         for event, reason in (
             (log.WATCHES_LIMITED, self._watch.limited),
@@ -334,7 +398,7 @@ class Controller:
 
     def _check_labels(self, container: Container) -> None:
         self._said_labels.add(container.id)
-        for problem in label_problems(container):
+        for problem in label_problems(container, self._allow):
             self._say(WARNING, container, log.LABEL_PROBLEM, problem=problem)
 
     def _cause(self, cause: Hint) -> dict[str, object]:
@@ -345,8 +409,3 @@ class Controller:
         if cause.time_ns:
             found["after_ms"] = round((time.time_ns() - cause.time_ns) / 1e6, 1)
         return found
-
-
-def _state_key(link: Link) -> tuple[str, str, str]:
-    declaration = link.declaration
-    return declaration.recipient, declaration.alias.lower(), declaration.source

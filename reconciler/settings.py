@@ -1,5 +1,6 @@
 """Settings: flag, then `RELINKD_*`, then the TOML file of `--config`, then the default."""
 
+import ipaddress
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -8,10 +9,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from reconciler.core.declare import KINDS, ConfigLink, Kind, config_problem
+from reconciler.core.declare import KINDS, ConfigLink, Kind, alias_problem, config_problem
+from reconciler.core.options import POWERS, Power
 
 CONTAINERS_DIR = "/var/lib/docker/containers"
 RUN_DIR = "/run/relinkd"
+_SMALLEST_POOL = 24
+"""Sixteen private networks."""
 _MOST_SAID = 5
 """Broken tables that one message tells of."""
 
@@ -30,6 +34,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     declared_by: tuple[Kind, ...] = KINDS
     resync: Annotated[float, msgspec.Meta(ge=1.0, le=86400.0)] = 60.0
     """Seconds between full looks."""
+    allow: tuple[Power, ...] = ()
+    """What may be done beside keeping hosts files, for containers whose labels ask for it."""
+    host_names_file: str | None = None
+    """Where the host's own hosts file is mounted."""
+    host_names_suffix: str = ".docker"
+    """What every name of the host's file ends in."""
+    private_pool: str = "10.213.0.0/16"
+    """What private networks are cut from."""
     run_dir: str = RUN_DIR
     """Where the running daemon answers `relinkd health`."""
     log_format: Literal["json", "console"] = "json"
@@ -163,10 +175,40 @@ def build(values: dict[str, Any]) -> Settings:
             raise SettingsError(
                 f"resync: {given['resync']!r} is no time; write 60s or 5m"
             ) from None
-    if isinstance(given.get("declared-by"), str):
-        given["declared-by"] = [part.strip() for part in given["declared-by"].split(",")]
+    for name in ("declared-by", "allow"):
+        if isinstance(given.get(name), str):
+            given[name] = [part.strip() for part in given[name].split(",") if part.strip()]
     try:
-        return msgspec.convert(given, Settings)
+        settings = msgspec.convert(given, Settings)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
+        if where.startswith("`$.allow"):
+            what = f"{what}; known are {', '.join(POWERS)}"
         raise SettingsError(f"{where.strip('`$.') or 'settings'}: {what}") from error
+    if problem := _problem(settings):
+        raise SettingsError(problem)
+    return settings
+
+
+def _problem(settings: Settings) -> str | None:
+    """Say which settings cannot stand together, or on their own; None if all can."""
+    if ("host-names" in settings.allow) != (settings.host_names_file is not None):
+        return (
+            "host-names-file and --allow host-names go together: the one says where the host's "
+            "hosts file is mounted, the other that it may be written"
+        )
+    suffix = settings.host_names_suffix
+    if not suffix.startswith(".") or alias_problem(suffix[1:], ""):
+        return f"host-names-suffix: {suffix!r} is none; write a dot and a name, as .docker"
+    return _pool_problem(settings.private_pool)
+
+
+def _pool_problem(text: str) -> str | None:
+    """Say why private networks cannot be cut from a pool; None if they can."""
+    try:
+        pool = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        return f"private-pool: {error}; write it as 10.213.0.0/16"
+    if not pool.is_private or pool.prefixlen > _SMALLEST_POOL:
+        return f"private-pool: {text} is no private network of /{_SMALLEST_POOL} or larger"
+    return None

@@ -21,7 +21,8 @@ LAST_RETRY = 1.0
 class WorkQueue(Generic[Key, Cause]):
     """A set of keys in the order in which they were added first, each with its latest cause."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_retry: float = LAST_RETRY) -> None:
+        self._last_retry = last_retry
         self._ready: OrderedDict[Key, Cause] = OrderedDict()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._failures: Counter[Key] = Counter()
@@ -31,6 +32,10 @@ class WorkQueue(Generic[Key, Cause]):
     def idle(self) -> bool:
         """Whether nothing is due, now or later."""
         return not self._ready and not self._timers
+
+    def due(self, key: Key) -> bool:
+        """Whether a key is to be handled now."""
+        return key in self._ready
 
     def add(self, key: Key, cause: Cause) -> None:
         """Have the key handled now, ahead of any retry it waits for."""
@@ -55,7 +60,7 @@ class WorkQueue(Generic[Key, Cause]):
 
     def failed(self, key: Key, cause: Cause) -> float:
         """Have a key that failed tried again, later each time; return in how many seconds."""
-        pause = min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(self._failures[key], 10))
+        pause = min(self._last_retry, FIRST_RETRY * 2.0 ** min(self._failures[key], 10))
         self._failures[key] += 1
         self.add_later(key, cause, pause)
         return pause

@@ -1,5 +1,6 @@
 """A world, its containers directory in a folder, and the commands run against them."""
 
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -39,6 +40,10 @@ class Known:
     async def container(self, container: str, asked: int) -> ContainerAnswer:
         return ContainerAnswer(container, asked, self._mirror.containers.get(container))
 
+    @asynccontextmanager
+    async def stream(self, _: object) -> AsyncIterator[None]:
+        yield
+
 
 class Machine:
     """A world, its containers directory, and the commands run against them."""
@@ -46,8 +51,8 @@ class Machine:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.world = World(network("back"), network("front"), network("bridge"))
         self.folder = folder
-        for name in ("engine", "containers_dir", "declared_by", "run_dir", "config"):
-            monkeypatch.delenv(f"RELINKD_{name.upper()}", raising=False)
+        for name in [name for name in os.environ if name.startswith("RELINKD_")]:
+            monkeypatch.delenv(name)
 
         @asynccontextmanager
         async def open_engine(_: str | None) -> AsyncIterator[Known]:

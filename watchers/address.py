@@ -64,7 +64,7 @@ def _context() -> tuple[str | None, ssl.SSLContext | None]:
         meta = json.loads((config / "contexts" / "meta" / digest / "meta.json").read_bytes())
         endpoint = meta["Endpoints"]["docker"]
         address, verify = str(endpoint["Host"]), not endpoint.get("SkipTLSVerify")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         what = f"the Docker context {name!r}" if name else f"{config}/config.json"
         raise EngineUnusableError(f"{what} cannot be read: {error}") from error
     certificates = config / "contexts" / "tls" / digest / "docker"

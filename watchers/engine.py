@@ -117,12 +117,14 @@ def _api(version: object, key: str) -> tuple[int, int] | None:
 
 
 class Engine:
-    """One connected engine. Every call is a GET and raises an `EngineError` only."""
+    """One connected engine. Every call here is a GET and raises an `EngineError` only."""
 
     def __init__(self, docker: Docker, address: str, api: tuple[int, int], version: str) -> None:
         self.address = address
         self.api = f"{api[0]}.{api[1]}"
         self.version = version
+        self.docker = docker
+        """For those who may do more than ask (see reconciler/deliver/acting.py)."""
         self._session = docker.session
         self._base = f"{docker.docker_host}/v{self.api}"
 
@@ -247,6 +249,7 @@ async def open_engine(address: str | None) -> AsyncIterator[Engine]:
         except (aiohttp.ClientError, OSError) as error:
             raise _explain(where, error) from error
         api = negotiate(version)
+        docker.api_version = f"v{api[0]}.{api[1]}"
         yield Engine(docker, where, api, str(version.get("Version", "")))
     finally:
         # Not docker.close(): it would stop an event task that was never started, and swallows

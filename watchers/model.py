@@ -77,6 +77,12 @@ class Detail:
     has_healthcheck: bool = False
     health: str | None = None
     """`starting`, `healthy`, `unhealthy`, or None without a health check."""
+    read_only: bool = False
+    """Whether its root file system is."""
+    writable: frozenset[str] = frozenset()
+    """Destinations of its volumes and bind mounts that may be written."""
+    tmpfs: frozenset[str] = frozenset()
+    """Destinations of file systems in memory, which no archive call of the engine reaches."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ the answer goes to the mirror, and what changed by it to the listener.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NoReturn, Protocol
 
@@ -48,10 +48,13 @@ class Listener(Protocol):
         """Say that a full look is complete: what the mirror lacks does not exist."""
 
     def connected(self, engine: Engine) -> None:
-        """Say that the event stream is open."""
+        """Hand over the engine of each new connection, once its stream is open, its lists read.
+
+        Without a `lost` before it: the old one was only silent, and is of no use any more.
+        """
 
     def lost(self, reason: EngineError) -> None:
-        """Say that the engine is out of reach, once a loss and once more if its kind changes."""
+        """Say that the engine is out of reach: once a loss, and once for each other kind of it."""
 
 
 class Observer:
@@ -66,42 +69,41 @@ class Observer:
         self._resync = resync
         self._first = True
         self._opened = 0.0
+        self._engine: Engine | None = None
+        """The last that the listener was told of, None where it was told of a loss since."""
 
     async def run(self) -> NoReturn:
         """Follow the engine until cancelled; every end of the stream is a new beginning."""
         failures = 0
-        silent = False
-        said: type[EngineError] | None = None
+        said: set[type[EngineError]] = set()
         clock = asyncio.get_running_loop().time
         while True:
             self._opened = 0
             error: EngineError
             try:
                 async with open_engine(self._address) as engine:
-                    await self._follow(engine, tell=not silent)
+                    await self._follow(engine)
                 error = EngineGoneError(f"{engine.address}: the event stream ended")
             except* EngineError as group:
                 error = _first_of(group)
-            silent = isinstance(error, EngineSilentError)
-            if silent:
+            if isinstance(error, EngineSilentError):
                 continue  # nobody has lost anything, so far as we know
-            if self._opened:
-                said = None  # each `connected` has its `lost`
-                if clock() - self._opened > HELD:
-                    failures = 0
-            if said is not type(error):
+            if self._engine is not None:
+                said.clear()  # each engine has its loss
+                self._engine = None
+            if self._opened and clock() - self._opened > HELD:
+                failures = 0
+            if type(error) not in said:
                 self._listener.lost(error)
-                said = type(error)
+                said.add(type(error))
             await anyio.sleep(min(BACK_OFF, 0.01 * 2**failures) * random.uniform(0.5, 1))  # noqa: S311 - jitter
             failures = min(failures + 1, 10)
 
-    async def _follow(self, engine: Engine, *, tell: bool) -> None:
+    async def _follow(self, engine: Engine) -> None:
         """Serve one connection until its stream ends."""
         async with engine.stream(FILTERS) as content, anyio.create_task_group() as tasks:
             session = Session(engine, self._mirror, self._listener, tasks)
             self._opened = asyncio.get_running_loop().time()
-            if tell:
-                self._listener.connected(engine)
             tasks.start_soon(self._look_now_and_then, session)
             async for arrived in hints(content, engine, SILENCE):
                 for hint in arrived:
@@ -111,10 +113,16 @@ class Observer:
     async def _look_now_and_then(self, session: "Session") -> None:
         turn = 0
         while True:
-            await session.look(turn, patience=PATIENCE if self._first else None)
+            await session.look(turn, self._found, patience=PATIENCE if self._first else None)
             self._first = False
             turn += 1
             await anyio.sleep(self._resync * random.uniform(0.9, 1.1))  # noqa: S311 - jitter
+
+    def _found(self, engine: Engine) -> None:
+        """Tell of an engine only now: one that refuses its lists would be found twice a second."""
+        if self._engine is not engine:
+            self._engine = engine
+            self._listener.connected(engine)
 
 
 def _first_of(group: BaseExceptionGroup[EngineError]) -> EngineError:
@@ -193,15 +201,23 @@ class Session:
         if subject and self._claim(kind, subject, cause):
             self._tasks.start_soon(self._question, kind, subject, cause)
 
-    async def look(self, turn: int, *, patience: float | None) -> None:
+    async def look(
+        self,
+        turn: int,
+        found: Callable[[Engine], None] = lambda _: None,
+        *,
+        patience: float | None,
+    ) -> None:
         """Look at everything: two lists, one GET a network, and the inspects that are due.
 
+        `found` is called with the lists, before anybody is told what they say.
         Inspects that take longer than `patience` seconds are left to come in by themselves.
         """
         cause = Hint("resync" if turn else "look")
         asked = self._mirror.ask()
         listed = await self._engine.containers(asked)
         networks = await self._engine.networks(asked)
+        found(self._engine)
         different = self._mirror.learn(listed) | self._mirror.learn(networks)
         if different:
             self._listener.changed(different, cause)

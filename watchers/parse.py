@@ -154,8 +154,25 @@ def parse_inspected(answer: object) -> Container | None:
             attachments=attachments,
             has_healthcheck=bool(check) and check[0] != "NONE",
             health=_text(answer, "State", "Health", "Status") or None,
+            read_only=_get(answer, "HostConfig", "ReadonlyRootfs", kind=bool, default=False),
+            writable=frozenset(_destinations(mounts, in_memory=False)),
+            tmpfs=frozenset(
+                [
+                    *_destinations(mounts, in_memory=True),
+                    *_labels(answer, "HostConfig", "Tmpfs"),
+                ]
+            ),
         ),
     )
+
+
+def _destinations(mounts: list[Any], *, in_memory: bool) -> Iterator[str]:
+    """Yield where file systems in memory are mounted, or else all others that may be written."""
+    for mount in mounts:
+        if (_text(mount, "Type") == "tmpfs") is in_memory and (
+            in_memory or _get(mount, "RW", kind=bool, default=False)
+        ):
+            yield _text(mount, "Destination")
 
 
 def parse_offer(answer: object) -> Offer | None:

@@ -1,23 +1,33 @@
 """`relinkd check`."""
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from reconciler.cli.commands import FAILED, with_settings
+from reconciler.cli import access
+from reconciler.cli.commands import (
+    FAILED,
+    with_acting,
+    with_settings,
+)
 from reconciler.cli.look import Look, with_look
-from reconciler.core.declare import label_problems
+from reconciler.core import names, private
+from reconciler.core.envfile import problem as env_file_problem
 from reconciler.core.globs import Globs, identity
-from reconciler.core.report import rows
+from reconciler.core.options import label_problems
+from reconciler.core.report import fights, rows
+from reconciler.core.tell import problems
+from reconciler.deliver.names import HostFile
 from reconciler.settings import Settings
+from watchers.model import Container
 
 _TROUBLE = ("refused", "failed", "unreachable", "shadowed")
 
 
 @click.command("check")
+@with_acting
 @with_settings
 def command(settings: Settings) -> None:
     """Say what is wrong with settings, access and declarations, and how to mend it.
@@ -32,9 +42,16 @@ def command(settings: Settings) -> None:
         click.echo(f"containers directory {settings.containers_dir}")
         for line in _config(look, settings):
             click.echo(line)
-        return [*_access(look, settings), *_declarations(look)]
+        if untried := access.untried(settings):
+            click.echo(untried)
+        return [
+            *access.problems(look, settings),
+            *_declarations(look, settings),
+            *_host_names(look, settings),
+            *_private(look, settings),
+        ]
 
-    found = with_look(settings, answer)
+    found = access.refusals(settings) or with_look(settings, answer)
     for problem in found:
         click.echo(f"- {problem}")
     click.echo(f"{len(found)} found" if found else "all is well")
@@ -55,44 +72,47 @@ def _config(look: Look, settings: Settings) -> Iterator[str]:
             yield f"  [[link]] number {number}: {link.recipient} names no container yet"
 
 
-def _access(look: Look, settings: Settings) -> Iterator[str]:
-    folder = Path(settings.containers_dir)
-    running = [each for each in look.mirror.containers.values() if each.running]
-    missing = [each.name for each in running if not (folder / each.id).is_dir()]
-    if running and len(missing) == len(running):
-        yield (
-            f"{folder} holds none of this engine's containers: mount `containers` below what "
-            "`docker info` calls Docker Root Dir there, or say where it is with --containers-dir"
-        )
+def _host_names(look: Look, settings: Settings) -> Iterator[str]:
+    """Say what keeps names out of the host's own hosts file."""
+    if settings.host_names_file is None:
         return
-    for owner, _ in look.wanted():
-        path = look.files.path(owner.id)
-        if owner.running and not os.access(path, os.R_OK | os.W_OK):
-            yield f"{owner.name}: {path} cannot be written: run as root, mount it writable"
-    if look.files.take_lock():
-        yield "no `relinkd run` is at work on this directory: links are not kept"
-    elif watches := _watch_limit():
-        wanted = len(look.wanted())
-        if wanted > watches:
-            yield (
-                f"{wanted} hosts files, but fs.inotify.max_user_watches is {watches}: raise it, "
-                "or changes by others are only seen at each resync"
-            )
+    file = HostFile(Path(settings.host_names_file))
+    if problem := file.problem():
+        yield problem
+    yield from names.problems(look.mirror, settings.host_names_suffix, file.read())
 
 
-def _watch_limit() -> int | None:
-    try:
-        return int(Path("/proc/sys/fs/inotify/max_user_watches").read_text("ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _declarations(look: Look) -> Iterator[str]:
+def _declarations(look: Look, settings: Settings) -> Iterator[str]:
     for container in sorted(look.mirror.containers.values(), key=lambda each: each.name):
-        for problem in label_problems(container):
+        for problem in label_problems(container, settings.allow):
             yield f"{container.name}: {problem}"
+        yield from _env_file(container, settings)
+    yield from problems(look.graph, look.mirror, settings.allow)
     for owner, want in look.wanted():
-        for row in rows(want, look.files.read(owner.id), look.mirror):
-            if row.state in _TROUBLE:
+        found = rows(want, look.files.read(owner.id), look.mirror)
+        for link, row in zip(want.links, found, strict=True):
+            # What another declaration has is trouble only where the two fight.
+            if row.state in _TROUBLE and link.state != "shadowed":
                 alias = row.alias or row.source
                 yield f"{row.recipient}: {alias} is {row.state}: {row.reason}"
+        for fight in fights(want, look.mirror):
+            yield f"{owner.name}: {fight}"
+
+
+def _env_file(container: Container, settings: Settings) -> Iterator[str]:
+    reason = env_file_problem(container) if "env-file" in settings.allow else None
+    if reason is not None:
+        yield f"{container.name}: {reason}"
+
+
+def _private(look: Look, settings: Settings) -> Iterator[str]:
+    """Say who asks for a private network and is on none, and whose nobody keeps any more."""
+    if "private" in settings.allow:
+        if not private.filters_ipv6(look.engine.version):
+            click.echo("private networks are of IPv4 alone: this engine does not filter IPv6")
+        yield from private.problems(look.graph, look.mirror)
+    elif left := [network.name for network in private.ours(look.mirror)]:
+        yield (
+            f"{', '.join(left)}: private networks that nobody keeps, since relinkd runs without "
+            "--allow private: `relinkd clean --allow private` removes them"
+        )

@@ -4,18 +4,23 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 
-from reconciler.cli.commands import FAILED, fail, with_settings
-from reconciler.cli.look import Look, with_look
+from reconciler.cli.commands import FAILED, fail, with_acting, with_settings
+from reconciler.cli.look import Look, ask, look_at, with_look
+from reconciler.core import private
 from reconciler.core.declare import Kind
 from reconciler.core.graph import LinkGraph
 from reconciler.core.hostsfile import EngineLink, read_block, turned_off, without_block
 from reconciler.core.resolve import desired
-from reconciler.deliver.hosts import HostsFiles, Status
+from reconciler.deliver.hosts import HostsFiles, Outcome, Status
+from reconciler.deliver.names import HostFile
 from reconciler.settings import Settings
-from watchers.model import Container
+from watchers.engine import Engine
+from watchers.errors import EngineFailedError, NotFoundError
+from watchers.model import Container, Network
 
 PATIENCE = 5.0
 """Seconds for files that somebody has open."""
@@ -26,6 +31,7 @@ PAUSE = 0.01
 
 @click.command("clean")
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken out.")
+@with_acting
 @with_settings
 def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag of the command line
     """Take relinkd's lines out of every hosts file, for good.
@@ -41,7 +47,10 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
 
     Refused while a `relinkd run` is at work on the same directory, which would write its lines
     again. Exit code 1 if some file could not be cleaned; the others are.
+
+    With --allow private the networks that relinkd made are removed, too; else they are named.
     """  # noqa: D301 - click wants the backspace itself
+    networks: list[Network] = []
 
     def answer(look: Look) -> bool:
         if not dry_run and not look.files.take_lock():
@@ -56,11 +65,16 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
                 "--containers-dir where the engine's `containers` directory is",
                 FAILED,
             )
-        if dry_run:
-            return _say(here, look.files)
-        return _clean(here, look.files)
+        done = _say(here, look.files) if dry_run else _clean(here, look.files)
+        if settings.host_names_file is not None:
+            done &= _clean_host(HostFile(Path(settings.host_names_file)), dry_run=dry_run)
+        networks.extend(private.ours(look.mirror))
+        return done
 
-    if not with_look(settings, answer):
+    done = with_look(settings, answer)
+    if networks:
+        done &= _clean_networks(networks, settings, dry_run=dry_run)
+    if not done:
         sys.exit(FAILED)
 
 
@@ -131,6 +145,53 @@ def _clean(here: list[_Cleaning], files: HostsFiles) -> bool:
             time.sleep(PAUSE)
     click.echo(f"{_count(cleaned, 'file')} cleaned" if cleaned or failed else "nothing to clean")
     return not failed
+
+
+def _clean_host(file: HostFile, *, dry_run: bool) -> bool:
+    """Take our block out of the host's own hosts file."""
+    slots = read_block(file.read() or b"")
+    deadline = time.monotonic() + PATIENCE
+    outcome = Outcome(Status.DONE) if dry_run else file.clean()
+    while outcome.status is Status.BUSY and time.monotonic() < deadline:
+        time.sleep(PAUSE)
+        outcome = file.clean()
+    file.close()
+    if outcome.status is not Status.DONE:
+        click.echo(f"{file.path}: not cleaned: {outcome.reason}", err=True)
+    elif slots is not None:
+        would = "would be " if dry_run else ""
+        click.echo(f"{file.path}: the block of {_count(len(slots), 'line')} {would}taken out")
+    return outcome.status is Status.DONE
+
+
+def _clean_networks(networks: list[Network], settings: Settings, *, dry_run: bool) -> bool:
+    """Remove the private networks that are ours, where that is allowed; else name them."""
+    if dry_run or "private" not in settings.allow:
+        allowed = "private" in settings.allow
+        what = "would be removed" if allowed else "stays; --allow private removes it"
+        for network in networks:
+            click.echo(f"private network {network.name} {what}")
+        return True
+    from reconciler.deliver.acting import Acting  # noqa: PLC0415 - only where it is allowed
+    from reconciler.deliver.private import unmake  # noqa: PLC0415
+
+    async def removed(engine: Engine) -> bool:
+        mirror, _ = await look_at(engine, settings)
+        done = True
+        with HostsFiles(Path(settings.containers_dir)) as files:
+            for network in networks:
+                try:
+                    await unmake(network, Acting(engine), mirror, files)
+                except NotFoundError:
+                    pass
+                except EngineFailedError as error:
+                    done = False
+                    click.echo(f"private network {network.name} not removed: {error}", err=True)
+                    continue
+                click.echo(f"private network {network.name} removed")
+        return done
+
+    return ask(settings, removed)
 
 
 def _count(number: int, what: str) -> str:

@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.health import ask
 from reconciler.core.declare import KINDS
+from reconciler.core.options import POWERS
 from reconciler.settings import CONTAINERS_DIR, RUN_DIR, Settings, SettingsError, load
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class _Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS:
+        # Of a line that is being typed nothing is said.
+        if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
             from difflib import get_close_matches  # noqa: PLC0415 - only for the mistyped
 
             near = get_close_matches(args[0], COMMANDS, n=1)
@@ -147,6 +149,43 @@ _OPTIONS = [
 def _health(run_dir: str | None) -> None:
     """Ask the running daemon whether it is well: exit code 0, or 1 with the reason."""
     sys.exit(ask(run_dir))
+
+
+_ACTING_OPTIONS = [
+    click.option(
+        "--allow",
+        envvar="RELINKD_ALLOW",
+        metavar="POWERS",
+        help="What may be done beside keeping hosts files, for containers whose labels ask for it,"
+        f" separated by commas: {', '.join(POWERS)}.  [default: none]",
+    ),
+    click.option(
+        "--host-names-file",
+        envvar="RELINKD_HOST_NAMES_FILE",
+        metavar="FILE",
+        help="The host's own hosts file, mounted here as a file, for --allow host-names. After an"
+        " editor on the host put a new file in its place, restart relinkd's container.",
+    ),
+    click.option(
+        "--host-names-suffix",
+        envvar="RELINKD_HOST_NAMES_SUFFIX",
+        metavar="SUFFIX",
+        help="What every name in it must end in.  [default: .docker]",
+    ),
+    click.option(
+        "--private-pool",
+        envvar="RELINKD_PRIVATE_POOL",
+        metavar="SUBNET",
+        help="What private networks are cut from, a /28 each.  [default: 10.213.0.0/16]",
+    ),
+]
+
+
+def with_acting(function: F) -> F:
+    """Add the options of those commands that do, judge or undo what `--allow` allows."""
+    for option in reversed(_ACTING_OPTIONS):
+        function = option(function)
+    return function
 
 
 def with_settings(function: F) -> F:

@@ -8,8 +8,10 @@ import msgspec
 from reconciler.cli.commands import FAILED, fail, with_settings
 from reconciler.cli.completion import containers
 from reconciler.cli.look import ask, look_at, no_container
-from reconciler.core.resolve import desired, owner_of
-from reconciler.core.variables import STYLES, Form, Style, Variable, told_of, variables, written
+from reconciler.core.envfile import links_of
+from reconciler.core.options import Copies
+from reconciler.core.variables import STYLES, Form, Style, Variable, written
+from reconciler.deliver.offers import tell
 from reconciler.settings import Settings
 from watchers.engine import Engine
 
@@ -94,33 +96,18 @@ async def _told(
     recipient = mirror.lookup(name.removeprefix("/")) or no_container(name)
     if not recipient.running:
         fail(f"{recipient.name} is {recipient.state}: only a running container has links", FAILED)
-    owner = owner_of(recipient, mirror)
-    if owner is None:
+    links = links_of(recipient, graph, mirror)
+    if links is None:
         fail(f"{recipient.name}: the container whose network it uses is gone", FAILED)
-    links = [
-        link
-        for link in desired(owner, graph, mirror).links
-        if link.declaration.recipient == recipient.id
-    ]
     if not links:
         _note(f"{recipient.name} declares no links")
-    found: list[Variable] = []
-    for link in links:
-        alias = link.declaration.alias
-        shown = alias or link.declaration.source
-        reached = told_of(link)
-        if reached is None:
-            reason = link.reason or "no address of the family it asks for"
-            _note(f"{shown} has no variables: {link.state}: {reason}")
-            continue
-        target, address = reached
-        offer = await engine.offer(target.container)
-        if offer is None:
-            _note(f"{shown} has no variables: {target.name} has just been removed")
-            continue
-        env = offer.env if with_env else ()
-        found += variables(style, f"/{recipient.name}/{alias}", address, offer.exposed, env)
-    return found
+    copies: Copies = "all" if with_env else frozenset()
+    told = await tell(links, recipient, style, copies, engine.offer)
+    for each in told:
+        if each.missing:
+            declared = each.link.declaration
+            _note(f"{declared.alias or declared.source} has no variables: {each.missing}")
+    return [variable for each in told for variable in each.variables]
 
 
 def _write(form: Form, found: Iterable[Variable]) -> None:

@@ -6,6 +6,8 @@ import sys
 
 RUN_DIR = "/run/relinkd"
 SOCKET = "health.sock"
+LONGEST = 1000
+"""Characters of the answer that are read."""
 PATIENCE = 5.0
 """Seconds that the daemon has to answer."""
 
@@ -18,9 +20,10 @@ def ask(run_dir: str | None = None) -> int:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(PATIENCE)
             connection.connect(path)
-            answer = connection.makefile(encoding="utf-8").readline().strip()
+            said = connection.makefile(encoding="utf-8", errors="replace").readline(LONGEST)
     except OSError as error:
         sys.stderr.write(f"relinkd: no daemon answers at {path}: {error.strerror or error}\n")
         return 1
+    answer = "".join(char if char.isprintable() else "?" for char in said.strip())
     sys.stdout.write(answer + "\n")
     return 0 if answer.startswith("ok") else 1

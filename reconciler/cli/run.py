@@ -5,7 +5,12 @@ import sys
 import click
 
 from reconciler import app, log
-from reconciler.cli.commands import FAILED, fail, with_settings
+from reconciler.cli.commands import (
+    FAILED,
+    fail,
+    with_acting,
+    with_settings,
+)
 from reconciler.settings import Settings
 
 
@@ -16,6 +21,7 @@ from reconciler.settings import Settings
     metavar="TIME",
     help="How often everything is looked at again, as 60s or 5m.  [default: 60s]",
 )
+@with_acting
 @with_settings
 def command(settings: Settings) -> None:
     """Follow the engine and keep every recipient's hosts file true.

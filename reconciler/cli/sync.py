@@ -6,10 +6,11 @@ import anyio
 import click
 
 from reconciler import log
-from reconciler.app import CannotRunError, open_files
-from reconciler.cli.commands import FAILED, NO_ENGINE, fail, with_settings
+from reconciler.app import CannotRunError, open_files, sinks
+from reconciler.cli.commands import FAILED, NO_ENGINE, fail, with_acting, with_settings
 from reconciler.cli.look import Look, with_look
 from reconciler.controller import Controller
+from reconciler.core.graph import LinkGraph
 from reconciler.core.hostsfile import NotReady, plan
 from reconciler.core.report import changes, live_after, live_before
 from reconciler.core.resolve import desired
@@ -23,10 +24,13 @@ from watchers.observer import look_once
 
 PATIENCE = 5.0
 """Seconds for files that somebody has open."""
+ACTING_PATIENCE = 60.0
+"""Seconds for what is done beside the hosts files: a container may take its time to restart."""
 
 
 @click.command("sync")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@with_acting
 @with_settings
 def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag of the command line
     """Make every hosts file right once, and end.
@@ -53,13 +57,20 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
 
 async def _sync(settings: Settings, files: HostsFiles) -> bool:
     with HostsWatch() as watch:
-        mirror = Mirror()
-        controller = Controller(
-            mirror, files, watch, kinds=settings.declared_by, links=settings.link
-        )
+        mirror, graph = Mirror(), LinkGraph(settings.declared_by, settings.link)
+        controller = Controller(mirror, graph, files, watch, allow=settings.allow)
+        controller.sinks += sinks(settings, mirror, graph, files)
         async with open_engine(settings.engine) as engine:
+            for sink in controller.sinks:
+                sink.connected(engine)
             await look_once(engine, mirror, controller)
-        return await controller.drain(PATIENCE)
+            patience = ACTING_PATIENCE if controller.sinks else PATIENCE
+            done = await controller.drain(patience)
+            if "private" in settings.allow:
+                # Links that go by a network made just now: in one pass no event tells of them.
+                await look_once(engine, mirror, controller)
+                done = await controller.drain(patience) and done
+            return done
 
 
 def _would_change(look: Look) -> list[str]:

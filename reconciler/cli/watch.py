@@ -11,6 +11,7 @@ import click
 from reconciler.app import CannotRunError, open_files
 from reconciler.cli.commands import FAILED, NO_ENGINE, fail
 from reconciler.cli.look import no_container
+from reconciler.core.declare import Declaration
 from reconciler.core.graph import LinkGraph
 from reconciler.core.report import Row, rows
 from reconciler.core.resolve import desired, owner_of
@@ -30,8 +31,6 @@ PAUSE = 0.02
 GONE = "gone"
 """The state of a link that is declared no longer, or whose recipient is."""
 
-_Key = tuple[str, str, str, str]
-"""A link: recipient's ID, alias, source, and by what it is declared."""
 Show = Callable[[Row], None]
 
 
@@ -72,7 +71,7 @@ class _Watching:
         self._only: Container | None = None
         self._show = show
         self._owners: dict[str, str] = {}
-        self._shown: dict[str, dict[_Key, Row]] = {}
+        self._shown: dict[str, dict[Declaration, Row]] = {}
         self._due: dict[str, None] = {}
         self._late: dict[str, float] = {}
         """By owner: until when its file may still be written."""
@@ -176,7 +175,7 @@ class _Watching:
             if key not in found:
                 self._say(key, replace(row, state=GONE, addresses=(), held=False, reason=""))
 
-    def _rows(self, owner: str, shown: dict[_Key, Row]) -> dict[_Key, Row]:
+    def _rows(self, owner: str, shown: dict[Declaration, Row]) -> dict[Declaration, Row]:
         container = self._mirror.containers.get(owner)
         if container is None:
             self._late.pop(owner, None)
@@ -185,13 +184,11 @@ class _Watching:
         want = desired(container, self._graph, self._mirror)
         if want.links and container.running:
             self._closed.add(owner, self._files.path(owner))
-        found: dict[_Key, Row] = {}
+        found: dict[Declaration, Row] = {}
         late = False
         data = self._files.read(owner)
         for link, row in zip(want.links, rows(want, data, self._mirror), strict=True):
-            declaration = link.declaration
-            alias = declaration.alias.lower()
-            key = declaration.recipient, alias, declaration.source, declaration.kind
+            key = link.declaration
             if link.state == "linked" and row.state == "failed" and self._may_come(owner):
                 late = True
                 if key in shown:
@@ -207,8 +204,9 @@ class _Watching:
         now = asyncio.get_running_loop().time()
         return now < self._late.setdefault(owner, now + SETTLING)
 
-    def _say(self, key: _Key, row: Row) -> None:
-        if self._only is not None and key[0] != self._only.id and row.recipient != self._only.name:
+    def _say(self, key: Declaration, row: Row) -> None:
+        only = self._only
+        if only is not None and key.recipient != only.id and row.recipient != only.name:
             return
         try:
             self._show(row)

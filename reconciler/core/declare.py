@@ -7,7 +7,6 @@ that cannot stand carries its problem; the others of the same label stand.
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Literal, get_args
 
 import msgspec
@@ -25,11 +24,6 @@ WAIT_FOR = "relinkd.wait-for"
 ENABLE = "relinkd.enable"
 FAMILY = "relinkd.family"
 LABELS = (LINKS, WAIT_FOR, ENABLE, FAMILY)
-ACTING = tuple(
-    PREFIX + name for name in ("env-copies", "env-file", "host-names", "on-change", "private")
-)
-"""Labels that ask for more than the hosts file."""
-
 MOST = 500
 """Declarations of one label, or of the config file for one recipient.
 
@@ -99,7 +93,7 @@ def alias_problem(alias: str, hostname: str) -> str | None:
     RFC 1123 labels with dots between, `_` allowed since Compose services have it.
     """
     if len(alias) > 253 or not all(_LABEL.fullmatch(part) for part in alias.split(".")):  # noqa: PLR2004 - RFC 1035
-        return f"alias {_shown(alias)} is no host name"
+        return f"alias {quoted(alias)} is no host name"
     if alias.lower() in _DEFAULT_NAMES:
         return f"alias {alias} is a name of every hosts file"
     if alias.lower() == hostname.lower():
@@ -107,7 +101,7 @@ def alias_problem(alias: str, hostname: str) -> str | None:
     return None
 
 
-def _shown(text: str) -> str:
+def quoted(text: str) -> str:
     """Quote hostile text for a message: short, printable, one line."""
     return ascii(text if len(text) <= 80 else text[:77] + "...")  # noqa: PLR2004 - a line's width
 
@@ -117,13 +111,13 @@ def _parse(text: str) -> tuple[str, str, str | None] | str:
     link, at, network = text.partition("@")
     source, colon, alias = link.partition(":")
     if at and (problem := _network_problem(network)):
-        return f"{_shown(text)}: {problem}"
+        return f"{quoted(text)}: {problem}"
     if ":" in alias:
-        return f"{_shown(text)}: more than one colon; write SOURCE:ALIAS@NETWORK"
+        return f"{quoted(text)}: more than one colon; write SOURCE:ALIAS@NETWORK"
     if problem := _source_problem(source):
-        return f"{_shown(text)}: {problem}"
+        return f"{quoted(text)}: {problem}"
     if colon and not alias:
-        return f"{_shown(text)}: no alias after the colon"
+        return f"{quoted(text)}: no alias after the colon"
     return source, alias or _last(source), network or None
 
 
@@ -131,12 +125,12 @@ def _source_problem(source: str) -> str | None:
     parts = source.removeprefix("/").split("/")
     limit = 1 if source.startswith("/") else 2
     if len(parts) > limit or not all(_NAME.fullmatch(part) for part in parts):
-        return f"{_shown(source)} is no source; write NAME, /NAME, an ID or PROJECT/SERVICE"
+        return f"{quoted(source)} is no source; write NAME, /NAME, an ID or PROJECT/SERVICE"
     return None
 
 
 def _network_problem(network: str) -> str | None:
-    return None if _NAME.fullmatch(network) else f"{_shown(network)} is no network's name"
+    return None if _NAME.fullmatch(network) else f"{quoted(network)} is no network's name"
 
 
 def _last(source: str) -> str:
@@ -146,7 +140,7 @@ def _last(source: str) -> str:
 def config_problem(link: ConfigLink) -> str | None:
     """Say which key of a `[[link]]` table cannot stand, and why; None if all can."""
     if problem := glob_problem(link.recipient):
-        return f"recipient: {_shown(link.recipient)} {problem}"
+        return f"recipient: {quoted(link.recipient)} {problem}"
     if problem := _source_problem(link.source):
         return f"source: {problem}"
     if problem := alias_problem(link.alias if link.alias is not None else _last(link.source), ""):
@@ -197,7 +191,7 @@ def _checked(declaration: Declaration, hostname: str) -> Declaration:
     problem = declaration.problem or alias_problem(declaration.alias, hostname)
     if problem is None:
         return declaration
-    return replace(declaration, alias=_shown(declaration.alias)[1:-1], problem=problem)
+    return replace(declaration, alias=quoted(declaration.alias)[1:-1], problem=problem)
 
 
 def _families(text: str) -> tuple[Family, ...]:
@@ -213,7 +207,7 @@ def _from_label(container: Container) -> Iterator[Declaration]:
     for word in words[:MOST]:
         parsed = _parse(word)
         if isinstance(parsed, str):
-            shown = _shown(word)[1:-1]
+            shown = quoted(word)[1:-1]
             yield Declaration(container.id, shown, "", None, "label", project, problem=parsed)
         else:
             yield Declaration(container.id, *parsed, "label", project)
@@ -262,21 +256,3 @@ def _from_endpoint(container: Container, attachment: Attachment) -> Iterator[Dec
         yield Declaration(
             container.id, f"/{source}", alias or source, attachment.network, "endpoint"
         )
-
-
-def label_problems(container: Container) -> Iterator[str]:
-    """Yield what is wrong with the `relinkd.*` labels themselves, each with what was meant."""
-    for name, value in sorted(container.labels.items()):
-        if not name.startswith(PREFIX):
-            continue
-        if name in ACTING:
-            yield f"{name}: this version of relinkd keeps hosts files alone and does not act on it"
-        elif name not in LABELS:
-            near = get_close_matches(name, LABELS, n=1, cutoff=0.0)
-            yield f"unknown label {_shown(name)}: did you mean {near[0]}?"
-        elif name == WAIT_FOR and value.strip() not in ("running", "healthy"):
-            yield f"{WAIT_FOR}: {_shown(value)} is neither running nor healthy; taken as running"
-        elif name == FAMILY and value.strip() not in ("4", "6", "both"):
-            yield f"{FAMILY}: {_shown(value)} is none of 4, 6, both; taken as both"
-        elif name == ENABLE and value.strip().lower() not in ("true", "false"):
-            yield f"{ENABLE}: {_shown(value)} is neither true nor false; taken as true"

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 from reconciler.core.declare import Declaration
 from reconciler.core.layers import BULGE, Arrow, Box, Layout, Point, layout
 from reconciler.core.report import Row, rows
-from reconciler.core.resolve import Desired, owner_of, sources_of
+from reconciler.core.resolve import Desired, owner_of, plain, sources_of
 from watchers.mirror import Mirror
 from watchers.model import Container
 
@@ -126,11 +126,6 @@ def _missing(declaration: Declaration) -> Node:
     return Node(f"?{name}", name, "missing", "no such container")
 
 
-def _plain(text: str) -> str:
-    """Make any text one line of printable ASCII."""
-    return "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in text)
-
-
 def _said(row: Row) -> str:
     """Say a link's state in short: where it is, or that its name is held."""
     if row.state == "linked":
@@ -143,7 +138,7 @@ def _said(row: Row) -> str:
 
 def text(drawn: Picture) -> str:
     """Draw a tree: recipients, and below each alias what its source itself links to."""
-    names = {node.key: _plain(f"{node.name} ({node.state})") for node in drawn.nodes}
+    names = {node.key: plain(f"{node.name} ({node.state})") for node in drawn.nodes}
     of: dict[str, list[Edge]] = {}
     for edge in drawn.edges:
         of.setdefault(edge.recipient, []).append(edge)
@@ -161,9 +156,9 @@ def text(drawn: Picture) -> str:
         while todo:
             head, indent, edge = todo.pop()
             whole = ", ".join(names[key] for key in edge.sources)
-            line = f"{head}{_plain(edge.row.alias) or '?'}: {whole}  {_plain(_said(edge.row))}"
+            line = f"{head}{plain(edge.row.alias) or '?'}: {whole}  {plain(_said(edge.row))}"
             if edge.row.reason:
-                line += f": {_plain(edge.row.reason)}"
+                line += f": {plain(edge.row.reason)}"
             known = [key for key in edge.sources if key in of]
             if any(key in seen for key in known):
                 line += "  (its links: above)"
@@ -220,8 +215,7 @@ def mermaid(drawn: Picture) -> str:
 def _mermaid_text(value: str) -> str:
     """Write all but letters, digits and what no grammar knows as Mermaid's own entities."""
     return "".join(
-        char if char.isalnum() or char in " .,:_-/()" else f"#{ord(char)};"
-        for char in _plain(value)
+        char if char.isalnum() or char in " .,:_-/()" else f"#{ord(char)};" for char in plain(value)
     )
 
 
@@ -257,7 +251,7 @@ def dot(drawn: Picture) -> str:
 
 
 def _dot_text(value: str) -> str:
-    return _plain(value).replace("\\", "\\\\").replace('"', '\\"')
+    return plain(value).replace("\\", "\\\\").replace('"', '\\"')
 
 
 # -- SVG -------------------------------------------------------------------------------------------
@@ -314,7 +308,7 @@ def _size(node: Node, edges: Sequence[Edge]) -> tuple[float, float]:
 
 
 def _short(value: str) -> str:
-    value = _plain(value)
+    value = plain(value)
     return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 3]}..."
 
 
@@ -468,7 +462,7 @@ def _text(x: float, y: float, value: str, more: str = "", *, colour: str = _INK)
 
 
 def _xml(value: str) -> str:
-    return escape(_plain(value), {'"': "&quot;"})
+    return escape(plain(value), {'"': "&quot;"})
 
 
 FORMATS: Mapping[str, Callable[[Picture], str]] = {

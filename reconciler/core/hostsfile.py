@@ -21,6 +21,7 @@ so in comments too.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -35,6 +36,9 @@ _END: Final = b"# relinkd end"
 # Lines made together with others, so that one more link or replica needs no more bytes.
 _SPARE: Final = b"# spare".ljust(72)
 _SPARES: Final = 2
+# In a block that was made behind so many bytes without a newline at their end. Too short a line to
+# become a slot.
+_ENDED: Final = b"# eol %d"
 # Columns of the address; a blank and the names follow. Where they begin tells a comment's family.
 _WIDTHS: Final[Mapping[int, int]] = {4: 15, 6: 39}
 # musl reads 511 bytes of a line and takes what is left for a line of its own.
@@ -46,6 +50,8 @@ _NAME: Final = re.compile(r"[!\"$-~]+")
 _ADDRESS: Final = {4: re.compile(r"[0-9.]{7,15}"), 6: re.compile(r"[0-9A-Fa-f:.]{2,39}")}
 _SLOT: Final = re.compile(rb"([#0-9A-Fa-f:][0-9A-Fa-f:.]*) +([!-~][ -~]*)")
 _TIDY: Final = re.compile(rb"[ -~]{1,%d}" % _LONGEST)
+_FILLER: Final = re.compile(rb"#(?: spare| eol [0-9]+)? *")
+_HEAD: Final = re.compile(rb"#?[0-9A-Fa-f:.]* *")
 _COMMENT: Final = re.compile(rb"[#\0].*", re.DOTALL)
 _ENGINES: Final = re.compile(rb"(#?[0-9A-Fa-f:.]+)\t([!-~]+)(?: [!-~]+)+")
 
@@ -138,13 +144,23 @@ class _File(NamedTuple):
 
 
 class _Outside(NamedTuple):
+    ready: bool  # the engine's localhost line is there
     untrue: list[int]  # offsets of the engine's lines that are to go
     carried: set[tuple[str, str]]
     shadowed: dict[str, str]
 
 
-def plan(data: bytes, slots: Sequence[Slot], engine_links: Sequence[EngineLink] = ()) -> Plan:
+def plan(
+    data: bytes,
+    slots: Sequence[Slot],
+    engine_links: Sequence[EngineLink] = (),
+    *,
+    engines: bool = True,
+) -> Plan:
     """Say what to write so that ``data`` holds ``slots``.
+
+    A file that is not the ``engines`` own, the host's, need not have its localhost line: there may
+    be nothing in it.
 
     Raises:
         NotReady: dockerd is in the middle of the file.
@@ -153,6 +169,8 @@ def plan(data: bytes, slots: Sequence[Slot], engine_links: Sequence[EngineLink] 
     """
     file = _split(data)
     outside = _look_outside(file.outside, slots, engine_links)
+    if engines and not outside.ready:
+        raise NotReady
     wants = [_where_due(slot, outside) for slot in slots]
     targets, missing = _assign(file.inside, wants)
 
@@ -170,7 +188,7 @@ def plan(data: bytes, slots: Sequence[Slot], engine_links: Sequence[EngineLink] 
             edits.append(Edit(line.offset + 1, target[1:]))
         if not target.startswith(b"#"):
             edits.append(Edit(line.offset, target[:1]))
-    if missing or (file.begin is not None and file.end + len(_END) == len(data)):
+    if missing or (file.begin is not None and file.end + len(_END) >= len(data)):
         late.append(_grow(apply(data, withdrawals), file, missing))
     fixed = (*withdrawals, *grants)
     return Plan(
@@ -242,7 +260,11 @@ def without_block(data: bytes, engine_links: Sequence[EngineLink] = ()) -> bytes
         else:
             missing[alias].discard(_said(line.text)[0])
     begin = len(data) if file.begin is None else file.begin
-    cuts = [(begin, file.end + len(_END) + 1, b"")]
+    after = file.end + len(_END) + 1
+    ended = _ENDED % (begin - 1)
+    if after >= len(data) and any(line.text == ended for line in file.inside):
+        begin -= 1  # the newline is ours, too
+    cuts = [(begin, after, b"")]
     for line, alias in off:
         tail, _, names = line.text[1:].partition(b"\t")
         old = tail.decode()
@@ -260,7 +282,8 @@ def without_block(data: bytes, engine_links: Sequence[EngineLink] = ()) -> bytes
 def _split(data: bytes) -> _File:
     """Find the block: the first two markers with no other beginning between them.
 
-    Whatever else looks like a marker is somebody's text.
+    Else what a write of ours began that was cut short: the kernel ends a killed process between two
+    pages of a write. Whatever else looks like a marker is somebody's text.
     """
     lines = []
     offset = 0
@@ -274,7 +297,19 @@ def _split(data: bytes) -> _File:
         elif line.text == _END and begin is not None:
             outside = lines[:begin] + lines[at + 1 :]
             return _File(outside, lines[begin + 1 : at], lines[begin].offset, line.offset)
+    if begin is not None:
+        inside = [line for line in lines[begin + 1 :] if line.offset < len(data)]
+        if all(_is_ours(line.text, cut=line is inside[-1]) for line in inside):
+            return _File(lines[:begin], inside, lines[begin].offset, len(data))
     return _File(lines, [], None, len(data))
+
+
+def _is_ours(text: bytes, *, cut: bool) -> bool:
+    """Whether a line is one that we write, or the beginning of one."""
+    if _parse(text) is not None or _FILLER.fullmatch(text):
+        return True
+    begun = _HEAD.fullmatch(text) or any(each.startswith(text) for each in (_END, _SPARE))
+    return cut and bool(begun)
 
 
 def _said(text: bytes) -> tuple[str, list[str]]:
@@ -314,7 +349,7 @@ def _look_outside(
     for slot in slots:
         wanted.setdefault(slot.names[0].lower(), set()).add(slot.address)
     known = {"localhost", *wanted, *true}
-    found = _Outside([], set(), {})
+    found = _Outside(False, [], set(), {})  # noqa: FBT003
     ready = False
     for offset, text in lines:
         address, names = _said(text)
@@ -337,9 +372,7 @@ def _look_outside(
         elif others and _is_address(address):
             for name in others:
                 found.shadowed.setdefault(name, _shown(text))
-    if not ready:
-        raise NotReady
-    return found
+    return found._replace(ready=ready)
 
 
 def _where_due(slot: Slot, outside: _Outside) -> Slot:
@@ -356,68 +389,90 @@ def _assign(lines: Sequence[_Line], wants: Sequence[Slot]) -> tuple[list[bytes],
     Returns:
         What each of the lines should say, in as many bytes as it has, and the lines to add.
     """
-    rendered = [_render(want) for want in wants]
-    says = [_parse(line.text) for line in lines]
-    targets = [_off(line.text) for line in lines]
-    unmet = dict.fromkeys(range(len(wants)))
-    free = {at for at, line in enumerate(lines) if 0 < len(line.text) <= _LONGEST}
-
-    def give(pairs: Iterable[tuple[int, int]], most: int) -> None:
-        costs = [
-            (
-                _cost(wants[which], rendered[which], lines[at], says[at]),
-                which,
-                len(lines[at].text),
-                at,
-            )
-            for which, at in pairs
-        ]
-        for cost, which, length, at in sorted(costs):
-            if cost <= most and which in unmet and at in free:
-                del unmet[which]
-                free.remove(at)
-                if says[at] == wants[which]:
-                    targets[at] = lines[at].text
-                elif cost != _OWN_OFF:
-                    targets[at] = rendered[which].ljust(length)
-
-    own: dict[tuple[tuple[str, ...], int], list[int]] = {}
-    for at, said in enumerate(says):
-        if said is not None:
-            own.setdefault((said.names, said.family), []).append(at)
-    give(
-        (
-            (which, at)
-            for which, want in enumerate(wants)
-            for at in own.get((want.names, want.family), ())
-        ),
-        _OWN_OFF,
+    hand = _Hand(lines, wants)
+    says, rendered, whose = hand.says, hand.rendered, hand.whose
+    # The cheapest first: as it is; back on; its own line with other bytes, or off.
+    hand.give(says, wants)
+    hand.give(
+        [(_whose(slot), line.text[1:].rstrip()) for slot, line in zip(says, lines, strict=True)],
+        [each and (each, text[1:]) for each, text in zip(whose[True], rendered, strict=True)],
     )
-    give(((which, at) for which in unmet for at in free), _ANY_OFF)
+    own = [*map(_whose, says)]
+    whole = [None if _straddles(line) else each for each, line in zip(own, lines, strict=True)]
+    hand.give(whole, whose[True])
+    hand.give(own, whose[False])
+    # Then anybody's; its own again, which is torn for some readers; and room for what is off.
+    hand.give_any(whose[True])
+    hand.give(own, whose[True])
+    hand.give_any(whose[False])
 
-    missing = [rendered[which] for which in unmet]
+    missing = [rendered[which] for which in hand.unmet]
     if missing:
-        spare = sum(len(lines[at].text) >= len(_SPARE) for at in free)
+        spare = sum(len(lines[at].text) >= len(_SPARE) for at in hand.free)
         missing += [_SPARE] * max(0, _SPARES - spare)
-    return targets, missing
+    return hand.targets, missing
 
 
-# What it costs to let a line say what is wanted, the cheapest first.
-_AS_IT_IS, _BACK_ON, _OWN, _OWN_OFF, _ANY, _OWN_TORN, _ANY_OFF, _NEVER = range(8)
+class _Hand:
+    """Gives lines to wants, the shortest that will do to the first that asks.
+
+    Whoever can write into the file chooses the lines, so they are never compared one by one.
+    """
+
+    def __init__(self, lines: Sequence[_Line], wants: Sequence[Slot]) -> None:
+        self.rendered = [_render(want) for want in wants]
+        self.says = [_parse(line.text) for line in lines]
+        self.targets = [_off(line.text) for line in lines]
+        self.whose = {
+            live: [_whose(want) if (want.address is not None) is live else None for want in wants]
+            for live in (True, False)
+        }
+        """By whether it is live: whose line each want is."""
+        self.unmet = dict.fromkeys(range(len(wants)))
+        self.free = {at for at, line in enumerate(lines) if 0 < len(line.text) <= _LONGEST}
+        self._lines = lines
+        self._wants = wants
+
+    def give(self, of_lines: Sequence[object], of_wants: Sequence[object]) -> None:
+        """Give each want a line of the same key; None is no key."""
+        if not self.unmet:
+            return
+        rooms: dict[object, list[int]] = {}
+        for at in sorted(self.free, key=self._length, reverse=True):
+            if of_lines[at] is not None:
+                rooms.setdefault(of_lines[at], []).append(at)
+        for which in tuple(self.unmet):
+            if of_wants[which] is not None and (room := rooms.get(of_wants[which])):
+                self._take(which, room.pop())
+
+    def give_any(self, of_wants: Sequence[object]) -> None:
+        """Give each want that has a key a line that is long enough."""
+        if not self.unmet:
+            return
+        whole = (at for at in self.free if not _straddles(self._lines[at]))
+        room = sorted(whole, key=self._length)
+        lengths = [len(self._lines[at].text) for at in room]
+        for which in tuple(self.unmet):
+            first = bisect_left(lengths, len(self.rendered[which]))
+            if of_wants[which] is not None and first < len(room):
+                del lengths[first]
+                self._take(which, room.pop(first))
+
+    def _length(self, at: int) -> tuple[int, int]:
+        return len(self._lines[at].text), at
+
+    def _take(self, which: int, at: int) -> None:
+        del self.unmet[which]
+        self.free.remove(at)
+        want, line = self._wants[which], self._lines[at].text
+        if self.says[at] == want:
+            self.targets[at] = line
+        elif want.address is not None or _whose(self.says[at]) != _whose(want):
+            self.targets[at] = self.rendered[which].ljust(len(line))
 
 
-def _cost(want: Slot, rendered: bytes, line: _Line, said: Slot | None) -> int:
-    if said == want:
-        return _AS_IT_IS
-    if said is not None and (said.names, said.family) == (want.names, want.family):
-        if want.address is None:
-            return _OWN_OFF
-        if line.text[1:].rstrip() == rendered[1:]:
-            return _BACK_ON
-        return _OWN_TORN if _straddles(line) else _OWN
-    if len(line.text) < len(rendered) or _straddles(line):
-        return _NEVER
-    return _ANY_OFF if want.address is None else _ANY
+def _whose(slot: Slot | None) -> tuple[tuple[str, ...], int] | None:
+    return None if slot is None else (slot.names, slot.family)
 
 
 def _render(slot: Slot) -> bytes:
@@ -465,12 +520,17 @@ def _grow(data: bytes, file: _File, lines: Iterable[bytes]) -> Edit:
     None of them straddles two pieces; a comment fills what is left of a piece.
     """
     added = bytearray()
+    unended = bool(data) and not data.endswith(b"\n")
+    if unended and file.end == len(data):
+        added += b"\n"
     if file.begin is None:
-        added += (b"" if data.endswith(b"\n") else b"\n") + _BEGIN + b"\n"
+        added += _BEGIN + b"\n"
     for line in lines:
         left = _PIECE - (file.end + len(added)) % _PIECE
         if len(line) > left:
             added += b"#".ljust(left - 1)[: left - 1] + b"\n"
         added += line + b"\n"
+    if file.begin is None and unended:
+        added += _ENDED % len(data) + b"\n"
     tail = data[file.end :] or _END
     return Edit(file.end, bytes(added) + tail + (b"\n" if tail == _END else b""))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from reconciler.core.declare import LINKS, Declaration, declarations
 from reconciler.core.resolve import sources_of
 from watchers.mirror import Mirror
-from watchers.model import COMPOSE_PROJECT, Container
+from watchers.model import COMPOSE_NUMBER, COMPOSE_PROJECT, Container
 
 _SEPARATORS = re.compile(r"[,\s]+")
 _PLAIN_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
@@ -55,6 +55,7 @@ class _Mover:
         self._notes: list[str] = []
 
     def move(self, found: Sequence[Declaration], service: str | None) -> Move:
+        found = self._told_once(found)
         groups: dict[tuple[str, str | None], list[Declaration]] = {}
         for each in found:
             if each.problem is not None:
@@ -73,6 +74,25 @@ class _Mover:
             links=tuple(dict.fromkeys(self._words)),
             notes=tuple(dict.fromkeys((*self._notes, *self._what_else(found)))),
         )
+
+    def _told_once(self, found: Sequence[Declaration]) -> list[Declaration]:
+        """Leave the network out where a link is on each: Compose writes all links on every one.
+
+        That chooses none, and as a demand it could not be met on those that the source is not on.
+        """
+        on: dict[tuple[str, str], set[str | None]] = {}
+        for each in found:
+            if each.kind == "endpoint":
+                on.setdefault((each.source, each.alias), set()).add(each.network)
+        mine = set(self._container.networks)
+        every = {link for link, networks in on.items() if len(networks) > 1 and networks >= mine}
+        told = (
+            replace(each, network=None)
+            if each.kind == "endpoint" and (each.source, each.alias) in every
+            else each
+            for each in found
+        )
+        return list(dict.fromkeys(told))
 
     def _add(self, group: Sequence[Declaration]) -> None:
         """Declare one alias; it may have several sources, replicas most likely."""
@@ -140,8 +160,20 @@ class _Mover:
                 f"docker exec {name} env | grep -E '^({prefixes})', and for these names in its "
                 f"image. `relinkd env {name} --style engine27` prints them"
             )
+        if added := [each.alias for each in found if self._of_compose(each)]:
+            which = " and ".join(dict.fromkeys(added))
+            yield f"{which}: Compose adds these to a link; leave out what nobody uses"
         if self._project is not None:
             yield "links: also made Compose start the sources first; depends_on does without links"
+
+    def _of_compose(self, link: Declaration) -> bool:
+        """Whether an alias is one of the two that Compose gives each link of a service."""
+        source = self._mirror.named(link.source.removeprefix("/"))
+        if link.kind != "endpoint" or source is None or source.service is None:
+            return False
+        _, service = source.service
+        number = source.labels.get(COMPOSE_NUMBER, "")
+        return link.alias in (source.name, f"{service}-{number}", f"{service}_{number}")
 
 
 def _prefix(alias: str) -> str:
@@ -152,7 +184,7 @@ def _said(declaration: Declaration) -> str:
     text = f"{declaration.source.removeprefix('/')}:{declaration.alias}"
     if declaration.kind == "engine":
         return f"--link {text}"
-    return f"link {text} on {declaration.network}"
+    return f"link {text}" + (f" on {declaration.network}" if declaration.network else "")
 
 
 def as_run(found: Iterable[Move]) -> str:

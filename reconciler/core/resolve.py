@@ -11,13 +11,14 @@ from typing import Literal
 from reconciler.core.declare import BRIDGE, KINDS, Declaration, alias_problem
 from reconciler.core.graph import LinkGraph, is_id
 from reconciler.core.hostsfile import HELD, EngineLink, Slot
+from reconciler.core.options import PRIVATE
 from watchers.mirror import Mirror
 from watchers.model import COMPOSE_NUMBER, COMPOSE_PROJECT, Container, Family, Network
 
 HELD_V6 = "::ffff:255.255.255.255"
 """As `HELD` for those who ask for IPv6 alone: the kernel takes it for the IPv4 address."""
-PRIVATE = "relinkd.private"
-"""Label of the networks that relinkd makes."""
+STANDS_BY = "stands by for"
+"""How the reason of a link begins that is `shadowed` as it was wished, for a take-over."""
 _DEPTH = 8
 """Containers in a row that `--network container:x` is followed through; the engine has no limit."""
 _LAST = 2**31
@@ -82,6 +83,14 @@ class _Missed:
     reason: str
 
 
+def plain(text: str) -> str:
+    """Make a name that anybody may have chosen one line of printable ASCII.
+
+    Engines take any text for a network's name, and Compose's labels may say anything.
+    """
+    return "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in text)
+
+
 def owner_of(container: Container, mirror: Mirror) -> Container | None:
     """Follow `--network container:x` to the container whose network and hosts file it uses.
 
@@ -97,14 +106,20 @@ def owner_of(container: Container, mirror: Mirror) -> Container | None:
     return None
 
 
-def desired(owner: Container, graph: LinkGraph, mirror: Mirror) -> Desired:
-    """Say what the owner's file should hold: its own links and those of all who share it."""
+def desired(
+    owner: Container, graph: LinkGraph, mirror: Mirror, recipient: Container | None = None
+) -> Desired:
+    """Say what the owner's file should hold: its own links and those of all who share it.
+
+    `owner` and `recipient`, who may be one of the latter, are taken as they are given here.
+    """
     recipients = [owner, *_sharing(owner, mirror)]
-    declared = [each for recipient in recipients for each in graph.declared(recipient.id)]
+    every = (each for recipient in recipients for each in graph.declared(recipient.id))
+    declared = list(dict.fromkeys(every))  # who says the same twice has said it once
     declared.sort(key=lambda each: KINDS.index(each.kind))
     by_alias: dict[str, list[Link]] = {}
     for declaration in declared:
-        link = resolve(declaration, owner, mirror)
+        link = resolve(declaration, owner, mirror, recipient)
         by_alias.setdefault(declaration.alias.lower(), []).append(link)
     links: list[Link] = []
     slots: list[Slot] = []
@@ -120,7 +135,10 @@ def desired(owner: Container, graph: LinkGraph, mirror: Mirror) -> Desired:
             (link for link in candidates if link.targets or link.held),
             next((link for link in candidates if link.state != "refused"), candidates[0]),
         )
-        links += (link if link is chosen else _passed_over(link, chosen) for link in candidates)
+        candidates = [link for link in candidates if not _said_again(link, chosen)]
+        links += (
+            link if link is chosen else _passed_over(link, chosen, mirror) for link in candidates
+        )
         if chosen.state == "refused":
             continue
         slots += _slots(chosen, families, others=by_alias.keys() - {alias}, mirror=mirror)
@@ -137,22 +155,38 @@ def _sharing(owner: Container, mirror: Mirror) -> Iterator[Container]:
         used = waiting.pop(0)
         for id_ in sorted(mirror.sharers(used.id, used.name) - seen):
             container = mirror.containers[id_]
-            if mirror.lookup(container.shares or "") is used:  # a name may have moved on
+            meant = mirror.lookup(container.shares or "")
+            if meant is not None and meant.id == used.id:  # a name may have moved on
                 seen.add(id_)
                 waiting.append(container)
                 yield container
 
 
-def _passed_over(link: Link, chosen: Link) -> Link:
+def _said_again(link: Link, chosen: Link) -> bool:
+    """Whether it is the chosen link, said for another network, where the source is not.
+
+    Compose writes each entry of `links:` on every network of the recipient.
+    """
+    one, other = link.declaration, chosen.declaration
+    return (
+        link.state == "unreachable"
+        and bool(chosen.targets)
+        and one.kind == other.kind == "endpoint"
+        and (one.recipient, one.source) == (other.recipient, other.source)
+    )
+
+
+def _passed_over(link: Link, chosen: Link, mirror: Mirror) -> Link:
     if not link.targets:
         return link
-    other = chosen.declaration
-    return replace(
-        link,
-        state="shadowed",
-        reason=f"{other.alias} goes to {other.source} ({other.kind}), which is declared first",
-        targets=(),
-    )
+    one, other = link.declaration, chosen.declaration
+    if (one.recipient, one.kind) == (other.recipient, other.kind):
+        reason = f"{STANDS_BY} {other.source}, declared before it, to which {other.alias} goes"
+    else:
+        holder = mirror.containers[other.recipient].name
+        whose = other.kind if one.recipient == other.recipient else f"{other.kind} of {holder}"
+        reason = f"{other.alias} goes to {other.source} ({whose}), which is declared first"
+    return replace(link, state="shadowed", reason=reason, targets=())
 
 
 def _families_of(owner: Container, mirror: Mirror) -> tuple[Family, ...]:
@@ -192,11 +226,13 @@ def _names(
     return tuple(dict.fromkeys((alias, *fit)))
 
 
-def resolve(declaration: Declaration, owner: Container, mirror: Mirror) -> Link:
+def resolve(
+    declaration: Declaration, owner: Container, mirror: Mirror, recipient: Container | None = None
+) -> Link:
     """Find a declaration's sources and the addresses at which the recipient reaches them."""
-    recipient = (
-        owner if declaration.recipient == owner.id else mirror.containers[declaration.recipient]
-    )
+    if recipient is None or declaration.recipient != recipient.id:
+        own = declaration.recipient == owner.id
+        recipient = owner if own else mirror.containers[declaration.recipient]
     if declaration.problem is not None:
         return Link(declaration, "refused", declaration.problem)
     if owner.network_mode == "host":
@@ -227,7 +263,8 @@ def sources_of(declaration: Declaration, mirror: Mirror) -> tuple[Container, ...
     if "/" in bare:
         project, _, service = bare.partition("/")
         return _replicas(project, service, mirror)
-    named = mirror.named(bare)
+    # A full ID is that container, as to the engine: another one may be named so.
+    named = mirror.containers.get(bare) or mirror.named(bare)
     if declaration.project is not None and bare == source:
         if replicas := _replicas(declaration.project, bare, mirror):
             return replicas
@@ -237,6 +274,17 @@ def sources_of(declaration: Declaration, mirror: Mirror) -> tuple[Container, ...
     if named is None and is_id(bare):
         named = mirror.with_prefix(bare)
     return (named,) if named is not None else ()
+
+
+def meant_by(declaration: Declaration, mirror: Mirror) -> set[str]:
+    """Return the IDs of a declaration's sources and of all that are the same service.
+
+    The other half of a recreated pair is no stranger.
+    """
+    found: set[str] = set()
+    for source in sources_of(declaration, mirror):
+        found |= {source.id, *(mirror.replicas(*source.service) if source.service else ())}
+    return found
 
 
 def _replicas(project: str, service: str, mirror: Mirror) -> tuple[Container, ...]:
@@ -270,7 +318,7 @@ def _nobody(declaration: Declaration, mirror: Mirror) -> str:
         return f"no container of service {source}"
     if declaration.project is None or source.startswith("/"):
         return f"no container named {source.removeprefix('/')}"
-    reason = f"no service or container {source} in project {declaration.project}"
+    reason = f"no service or container {source} in project {plain(declaration.project)}"
     if mirror.named(source) is not None:
         reason += f"; write /{source} for the container of that name outside it"
     return reason
@@ -297,11 +345,17 @@ def _reach(
         )
     if holder.id == owner.id:
         return Target(source.id, source.name, "lo", "127.0.0.1", "::1")
-    if holder.network_mode == "none":
+    if holder.network_mode == "none" and not _is_connected(holder, mirror):
         return _Missed("refused", f"{source.name} has no network")
     if holder.network_mode == "host":
         return _at_gateway(source, declaration, owner, mirror)
     return _at_endpoint(source, holder, declaration, owner, mirror)
+
+
+def _is_connected(holder: Container, mirror: Mirror) -> bool:
+    """Whether one that was made without a network has been given one since: its mode stays."""
+    on = {network.name for network in mirror.networks_of(holder)}
+    return not on.union(holder.networks) <= {"none"}
 
 
 def _unhealthy(source: Container) -> _Missed | None:
@@ -337,12 +391,15 @@ def _at_endpoint(
     endpoints = mirror.endpoints(holder.id)
     shared = networks_in_order(declaration, owner, mirror)
     for network in shared:
+        if network.labels.get(PRIVATE, source.id) != source.id:
+            continue  # another source's: two recipients of it did not ask for each other
         endpoint = endpoints.get(network.id)
         if endpoint is not None:
             return Target(source.id, source.name, network.name, endpoint.ipv4, endpoint.ipv6)
         if holder.state == "starting" and network.name in holder.networks:
             # Its networks connect one by one: wait for the best rather than write a lesser one.
-            return _Missed("down", f"{source.name} is starting: waits for network {network.name}")
+            waits = f"waits for network {plain(network.name)}"
+            return _Missed("down", f"{source.name} is starting: {waits}")
     if not endpoints:
         return _Missed("down", f"{source.name} is on no network yet")
     return _Missed("unreachable", _apart(declaration, source, holder, owner, mirror))
@@ -357,7 +414,7 @@ def _apart(
 ) -> str:
     theirs = _network_names(holder, mirror)
     ours = _network_names(owner, mirror)
-    demand = f" {declaration.network}" if declaration.network else ""
+    demand = f" {plain(declaration.network)}" if declaration.network else ""
     return (
         f"no shared network{demand}: {source.name} is on {', '.join(theirs) or 'none'}; "
         f"{owner.name} on {', '.join(ours) or 'none'}"
@@ -365,7 +422,7 @@ def _apart(
 
 
 def _network_names(container: Container, mirror: Mirror) -> list[str]:
-    return sorted(network.name for network in mirror.networks_of(container))
+    return sorted(plain(network.name) for network in mirror.networks_of(container))
 
 
 def networks_in_order(declaration: Declaration, owner: Container, mirror: Mirror) -> list[Network]:
@@ -402,10 +459,7 @@ def _answered_by_stranger(alias: str, links: list[Link], owner: Container, mirro
     networks = [network for network in mirror.networks_of(owner) if network.name != BRIDGE]
     if not networks:
         return False
-    sources = {owner.id}
-    for source in (found for link in links for found in sources_of(link.declaration, mirror)):
-        # The other half of a recreated pair is no stranger.
-        sources |= {source.id, *(mirror.replicas(*source.service) if source.service else ())}
+    sources = {owner.id}.union(*(meant_by(link.declaration, mirror) for link in links))
     strangers = mirror.answering(alias) - sources
     if strangers and any(mirror.any_on(network, strangers) for network in networks):
         return True

@@ -14,7 +14,7 @@ from reconciler.core.resolve import Link, Target
 
 Style = Literal["documented", "engine27", "engine28"]
 STYLES: tuple[Style, ...] = get_args(Style)
-Form = Literal["dotenv", "export"]
+Form = Literal["dotenv", "export", "shell"]
 Variable = tuple[str, str]
 
 _PORT = re.compile(r"([0-9]{1,5})(?:/([A-Za-z0-9]+))?")
@@ -185,7 +185,7 @@ class Written:
 
 def written(form: Form, told: Iterable[Variable]) -> Written:
     """Write variables so that what reads them gets the same values, or leave them out."""
-    write = {"dotenv": _dotenv, "export": _export}[form]
+    write = {"dotenv": _dotenv, "export": _export, "shell": _shell}[form]
     lines, left_out = [], []
     for name, value in told:
         line = write(name, value)
@@ -196,12 +196,17 @@ def written(form: Form, told: Iterable[Variable]) -> Written:
     return Written(tuple(lines), tuple(dict.fromkeys(left_out)))
 
 
-def _export(name: str, value: str) -> str | None:
+def _shell(name: str, value: str) -> str | None:
     """Between single quotes a POSIX shell reads everything but a single quote as it stands."""
     if not _SHELL_NAME.fullmatch(name):
         return None
     quoted = value.replace("'", "'\\''")
-    return f"export {name}='{quoted}'"
+    return f"{name}='{quoted}'"
+
+
+def _export(name: str, value: str) -> str | None:
+    line = _shell(name, value)
+    return None if line is None else f"export {line}"
 
 
 def _dotenv(name: str, value: str) -> str | None:

@@ -35,6 +35,7 @@ import reconciler
 import watchers
 from reconciler import log
 from reconciler.controller import Controller
+from reconciler.core.graph import LinkGraph
 from reconciler.deliver.hosts import HostsFiles
 from tests.engine.stack import until
 from tests.fakes.engine import FakeEngine
@@ -173,7 +174,7 @@ class Half:
         self._files = HostsFiles(folder / "containers")
         self._watch = HostsWatch()
         self._mirror = Mirror()
-        self._controller = Controller(self._mirror, self._files, self._watch)
+        self._controller = Controller(self._mirror, LinkGraph(), self._files, self._watch)
         self._runner.run(self._look(folder / "engine.sock"))
         self._answers = _Answers(self._mirror)
         self._at = [
@@ -417,7 +418,7 @@ async def _look(folder: Path) -> None:
     mirror = Mirror()
     with HostsFiles(folder / "containers") as files, HostsWatch() as watch:
         async with open_engine(f"unix://{folder}/engine.sock") as engine:
-            await look_once(engine, mirror, Controller(mirror, files, watch))
+            await look_once(engine, mirror, Controller(mirror, LinkGraph(), files, watch))
     assert sum(each.detail is not None for each in mirror.containers.values()) == LARGE.size
 
 

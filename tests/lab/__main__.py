@@ -29,7 +29,7 @@ def _up(arguments: argparse.Namespace) -> None:
 
 def _prepare(arguments: argparse.Namespace) -> None:
     require_machine()
-    for key in ("tools", *(arguments.engines or VERSIONS)):
+    for key in ("tools", "nginx", "haproxy", "resolvers", *(arguments.engines or VERSIONS)):
         prefix(key)
     if arguments.python_base:
         images.python_base_tar()

@@ -55,6 +55,7 @@ class CreateOptions(TypedDict, total=False):
     endpoint_links: Sequence[str]  # Networks[network].Links, as Compose writes `links:`
     ip: str | None
     ip6: str | None
+    gw_priority: int | None  # of the endpoint on `network`; an API of at least 1.48
     hostname: str | None
     extra_hosts: Sequence[str]
     binds: Sequence[str]
@@ -82,11 +83,20 @@ def _restart_policy(text: str | None) -> Json:
 
 
 def _endpoint(
-    aliases: Sequence[str], links: Sequence[str], ip: str | None, ip6: str | None
+    aliases: Sequence[str],
+    links: Sequence[str],
+    ip: str | None,
+    ip6: str | None,
+    gw_priority: int | None,
 ) -> Json:
     addresses = {"IPv4Address": ip, "IPv6Address": ip6}
     ipam = {key: address for key, address in addresses.items() if address}
-    settings = {"Aliases": [*aliases], "Links": [*links], "IPAMConfig": ipam}
+    settings = {
+        "Aliases": [*aliases],
+        "Links": [*links],
+        "IPAMConfig": ipam,
+        "GwPriority": gw_priority,
+    }
     return {key: value for key, value in settings.items() if value}
 
 
@@ -134,6 +144,7 @@ def create_body(options: CreateOptions) -> Json:
             options.get("endpoint_links", ()),
             options.get("ip"),
             options.get("ip6"),
+            options.get("gw_priority"),
         )
         body["NetworkingConfig"] = {"EndpointsConfig": {network: endpoint}}
     return body
@@ -389,9 +400,7 @@ class Client:
         gw_priority: int | None = None,
     ) -> None:
         """Connect a container to a network; `gw_priority` needs an API of at least 1.48."""
-        endpoint = _endpoint(aliases, links, ip, ip6)
-        if gw_priority is not None:
-            endpoint["GwPriority"] = gw_priority
+        endpoint = _endpoint(aliases, links, ip, ip6, gw_priority)
         body = {"Container": c, "EndpointConfig": endpoint}
         self._call("POST", f"{_network(network)}/connect", body)
 

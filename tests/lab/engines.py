@@ -34,9 +34,7 @@ class Engine:
     """
 
     def __init__(self, key: str, *, root: Path | None, dockerd_args: Sequence[str]) -> None:
-        self.key = key
-        self._prefix = prefix(key)
-        self.version = version_of(self._prefix)
+        self._use(key)
         name = f"{key}-{os.getpid()}-{next(_numbers)}"
         self.root = Path(tempfile.mkdtemp(prefix=f"relinkd-lab-{key}-", dir=root))
         self._footprint = Footprint.make(name, self.root)
@@ -54,9 +52,7 @@ class Engine:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self._command = [
-            *self._nsenter(),
-            str(self._prefix / "lab-bin/dockerd"),
+        self._options = [
             f"--config-file={_write(state / 'daemon.json', {})}",
             f"--data-root={self.root}",
             f"--exec-root={state / 'exec'}",
@@ -65,10 +61,13 @@ class Engine:
             *dockerd_args,
         ]
         self._dockerd: subprocess.Popen[bytes] | None = None
-        plugins = {"cliPluginsExtraDirs": [str(self._prefix / "usr/libexec/docker/cli-plugins")]}
-        self._cli_config = _write(state / "cli/config.json", plugins).parent
         # Containers of a dual-stack network reach each other through the namespace's own stack.
         self.run_in_netns(["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding"])
+
+    def _use(self, key: str) -> None:
+        self.key = key
+        self._prefix = prefix(key)
+        self.version = version_of(self._prefix)
 
     def _nsenter(self) -> list[str]:
         # Not `ip netns exec`: it mounts a fresh /sys, which hides the cgroups from dockerd.
@@ -76,6 +75,8 @@ class Engine:
 
     def start(self) -> None:
         """Start dockerd, and return when it answers."""
+        plugins = {"cliPluginsExtraDirs": [str(self._prefix / "usr/libexec/docker/cli-plugins")]}
+        self._cli_config = _write(self._footprint.state / "cli/config.json", plugins).parent
         environment = {
             **os.environ,
             "PATH": f"{self._prefix / 'lab-bin'}:{PATH}",
@@ -83,7 +84,7 @@ class Engine:
         }
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
-                self._command,
+                [*self._nsenter(), str(self._prefix / "lab-bin/dockerd"), *self._options],
                 env=environment,
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
@@ -109,6 +110,19 @@ class Engine:
         if self._dockerd:
             self._dockerd.terminate()
             self._dockerd.wait(_STOP_TIMEOUT)
+
+    def upgrade(self, key: str) -> None:
+        """Stop dockerd, and start another version of it on the same data."""
+        self.stop()
+        self._use(key)
+        self.client = Client(self.socket)  # which agrees on an API version once
+        self.start()
+
+    @property
+    def dockerd(self) -> int:
+        """The process ID of dockerd, to be stopped and continued by."""
+        assert self._dockerd is not None
+        return self._dockerd.pid
 
     def kill(self) -> None:
         """Kill dockerd; its containers run on until it is started again."""

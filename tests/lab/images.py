@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,8 +53,12 @@ def _busybox() -> Path:
 
 def busybox() -> bytes:
     """Return a root file system with busybox under the name of each of its applets."""
+    return _tar(*_busybox_tree())
+
+
+def _busybox_tree() -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     applets = run([_busybox(), "--list-full"]).split()
-    return _tar(
+    yield from (
         _folder("etc"),
         _folder("root", 0o700),
         _folder("tmp", 0o1777),
@@ -64,6 +70,27 @@ def busybox() -> bytes:
     )
 
 
+def nginx() -> bytes:
+    """Return busybox's root file system with Debian's nginx and its libraries in it."""
+    made = prefix("nginx")
+    libraries = (*made.glob("**/lib/*-linux-gnu/*.so*"), *made.glob("lib*/ld-linux*"))
+    return _tar(
+        *_busybox_tree(),
+        _folder("run"),
+        _folder("var/lib/nginx"),
+        _folder("var/log/nginx"),
+        _file("etc/nsswitch.conf", b"hosts: files dns\n"),
+        *(_copy(made, each) for each in (made / "usr/sbin/nginx", *libraries)),
+    )
+
+
+def _copy(root: Path, file: Path) -> tuple[tarfile.TarInfo, bytes]:
+    name = str(file.relative_to(root))
+    if file.is_symlink():
+        return _link(name, str(file.readlink()))
+    return _file(name, file.read_bytes(), 0o755)
+
+
 def single() -> bytes:
     """Return a root file system of one static binary: no shell, no other command, no library."""
     return _tar(_file("sleep", _busybox().read_bytes(), 0o755))
@@ -73,6 +100,14 @@ def load(client: Client) -> None:
     """Give an engine the images that every test may use."""
     client.import_image("busybox:latest", busybox(), changes=['CMD ["sleep","1000000"]'])
     client.import_image("single:latest", single(), changes=['CMD ["/sleep","1000000"]'])
+
+
+def load_nginx(client: Client) -> str:
+    """Give an engine a server that keeps the address of its upstream; return the image's name."""
+    name = "nginx:latest"
+    if client.raw("GET", f"/images/{name}/json")[0] != HTTPStatus.OK:
+        client.import_image(name, nginx(), changes=['ENTRYPOINT ["nginx"]'])
+    return name
 
 
 def python_base(engine: Engine) -> str:

@@ -50,6 +50,33 @@ RECIPES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
         HOME_RELEASE: _OURS,
     },
     "tools": {HOME_RELEASE: {"busybox-static": "", "debootstrap": ""}},
+    # A server that asks for its upstream's address once, and what it is linked with.
+    "nginx": {
+        HOME_RELEASE: {
+            "nginx": "",
+            "libc6": "",
+            "libcrypt1": "",
+            "libpcre2-8-0": "",
+            "libssl3": "",
+            "zlib1g": "",
+        }
+    },
+    # What stands in front of an engine as a socket proxy, and the libraries that not every machine
+    # of this release has.
+    "haproxy": {
+        HOME_RELEASE: {
+            "haproxy": "",
+            "liblua5.3-0": "",
+            "libopentracing-c-wrapper0": "",
+            "libopentracing1": "",
+            "libpcre2-8-0": "",
+            "libssl3": "",
+        }
+    },
+    # A small C compiler and two C libraries: what resolves names in most containers.
+    "resolvers": {
+        HOME_RELEASE: {"tcc": "", "libtcc-dev": "", "musl-dev": "", "libc6-dev": "", "libc6": ""}
+    },
 }
 # Commands that dockerd and the lab call, and the packages that have them.
 _COMMANDS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux"}

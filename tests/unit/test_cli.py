@@ -200,6 +200,24 @@ class TestCheck:
             result = machine.run("check")
         assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "all is well")
 
+    def test_a_standby_is_no_trouble_and_a_fight_is(self, machine: Machine) -> None:
+        machine.world.remove("api")
+        machine.world.add(container("cache"), back="10.0.0.3")
+        machine.world.add(container("two", "db:x cache:x db:x"), back="10.0.0.8")
+        machine.file("two")
+        machine.deliver("two")
+        machine.deliver("web")
+        with other_writer(machine.folder):
+            assert machine.run("check").exit_code == 0
+            fighting = {"back": ["cache:x"]}
+            machine.world.remove("two")
+            machine.world.add(container("two", "db:x", endpoint_links=fighting), back="10.0.0.8")
+            result = machine.run("check")
+        assert result.exit_code == FAILED
+        lines = [line for line in result.stdout.splitlines() if line.startswith("- ")]
+        assert len(lines) == 1
+        assert lines[0].startswith("- two: x is claimed for db by two's label relinkd.links")
+
     def test_a_wrong_directory_is_said(self, machine: Machine, tmp_path: Path) -> None:
         (empty := tmp_path / "empty").mkdir()
         machine.folder = empty

@@ -1,12 +1,10 @@
 import pytest
 
 from reconciler.core.declare import (
-    LABELS,
     MOST,
     Declaration,
     alias_problem,
     declarations,
-    label_problems,
 )
 from tests.builders import compose, container, id_of
 
@@ -229,44 +227,3 @@ class TestProject:
 
     def test_of_any_other_container(self) -> None:
         assert one("db").project is None
-
-
-class TestLabelProblems:
-    @pytest.mark.parametrize(
-        ("name", "value", "meant"),
-        [
-            ("relinkd.link", "db", "relinkd.links"),
-            ("relinkd.waitfor", "healthy", "relinkd.wait-for"),
-            ("relinkd.wait-for", "health", "healthy"),
-            ("relinkd.family", "5", "both"),
-            ("relinkd.enable", "no", "false"),
-        ],
-    )
-    def test_says_what_was_meant(self, name: str, value: str, meant: str) -> None:
-        (problem,) = label_problems(container("web", labels={name: value}))
-        assert name in problem
-        assert meant in problem
-
-    def test_none(self) -> None:
-        good = {
-            "relinkd.links": "db",
-            "relinkd.wait-for": "healthy",
-            "relinkd.enable": "true",
-            "relinkd.family": "both",
-            "other.links": "x",
-        }
-        assert good.keys() > set(LABELS)
-        assert list(label_problems(container("web", labels=good))) == []
-
-    def test_hostile_names_are_quoted(self) -> None:
-        labels = {"relinkd.\x1b[31m\n" + "x" * 1000: "", "relinkd.family": "\u202e"}
-        for problem in label_problems(container("web", labels=labels)):
-            assert problem.isascii()
-            assert problem.isprintable()
-            assert len(problem) < 200
-
-
-def test_a_label_that_asks_for_more_than_hosts_files_is_told_of() -> None:
-    (problem,) = label_problems(container("web", labels={"relinkd.on-change": "signal:HUP"}))
-    assert problem.startswith("relinkd.on-change: ")
-    assert "does not act on it" in problem

@@ -2,10 +2,11 @@
 
 import pytest
 
-from reconciler.core.hostsfile import Slot, apply, plan
+from reconciler.core.hostsfile import Plan, Slot, apply, plan
 from reconciler.core.report import (
     changes,
     explain,
+    fights,
     live_after,
     live_before,
     live_in,
@@ -13,6 +14,7 @@ from reconciler.core.report import (
     with_file,
 )
 from tests.builders import World, compose, container, id_of, network
+from watchers.model import Container
 
 HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n10.0.0.9\t8f2a7d1b2c3d\n"
 
@@ -157,6 +159,138 @@ class TestRows:
                 assert text.isascii()
                 assert text.isprintable()
 
+    def test_what_is_declared_nowhere_in_the_label_is_shown_harmless_too(self) -> None:
+        nasty = "x\x1b[31m\u202e\u2028\n\0"
+        there = World(network(nasty), network(f"{nasty}2"))
+        labels = compose(nasty, "web")
+        there.add(container("web", "/db nobody /cache", labels=labels), **{nasty: "10.0.0.9"})
+        there.add(container("db"), **{nasty: "10.0.0.2"})
+        there.add(container("cache"), **{f"{nasty}2": "10.1.0.2"})
+        data = delivered(there, "web")
+        shown = [(row.network, row.reason) for row in there.rows("web", data)]
+        assert [len(network) > 1 for network, _ in shown] == [True, False, False]
+        assert "in project x\\x1b[31m\\u202e" in shown[1][1]
+        assert "cache is on x\\x1b[31m\\u202e" in shown[2][1]
+        _, steps = explain(there["web"], "db", there.graph, there.mirror, data)
+        for text in (*(part for each in shown for part in each), *steps):
+            assert text.isascii()
+            assert text == "" or text.isprintable()
+
+    @pytest.mark.parametrize("more", ["\x1b[31m\u202e", " x" * 500_000])
+    def test_a_foreign_line_is_shown_harmless_and_short(self, more: str) -> None:
+        there = world()
+        data = delivered(there, "web", HOSTS + f"192.0.2.1\tdb{more}\n10.3.3.3 db\n".encode())
+        got, reason = state(there, data)
+        assert got == "shadowed"
+        _, steps = explain(there["web"], "db", there.graph, there.mirror, data)
+        assert any("192.0.2.1" in step or "10.3.3.3" in step for step in steps)
+        for text in (reason, *steps):
+            assert text.isprintable()
+            assert len(text) < 1000
+
+    def test_a_file_is_looked_at_once_whatever_it_holds(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        there = world(" ".join(f"db:a{number}" for number in range(50)))
+        data, looks = delivered(there, "web"), []
+
+        def counted(*args: object) -> Plan:
+            looks.append(args)
+            return plan(*args)  # type: ignore[arg-type] # as they came
+
+        monkeypatch.setattr("reconciler.core.report.plan", counted)
+        assert {row.state for row in there.rows("web", data)} == {"linked"}
+        assert len(looks) == 1
+
+
+class TestFights:
+    def both(self, recipient: Container, *sources: Container) -> World:
+        """`one` and `two` on the default bridge, and a recipient that wants both."""
+        there = World(network("back"), network("bridge"))
+        there.add(recipient, bridge="10.1.0.9", back="10.0.0.9")
+        for number, each in enumerate(sources or (container("one"), container("two")), 1):
+            there.add(each, bridge=f"10.1.0.{number}", back=f"10.0.0.{number}")
+        return there
+
+    def said(self, there: World, name: str = "web") -> list[str]:
+        return list(fights(there.desired(name), there.mirror))
+
+    @pytest.mark.parametrize("name", ["one", "two", "both"])
+    def test_two_kinds_with_different_sources_whoever_is_up(self, name: str) -> None:
+        there = self.both(container("web", "one:db", engine_links=["two:DB"]))
+        for each in ("one", "two"):
+            if name in (each, "both"):
+                there.hear("die", each)
+        (line,) = self.said(there)
+        for part in ("db", "one by web's label relinkd.links", "/two by web's --link", "take one"):
+            assert part in line
+
+    @pytest.mark.parametrize("gone", ["one", "two"])
+    def test_where_one_of_them_is_missing(self, gone: str) -> None:
+        there = self.both(container("web", "one:db", engine_links=["two:db"]))
+        there.remove(gone)
+        assert len(self.said(there)) == 1
+
+    def test_not_where_all_are_missing_and_may_be_the_same(self) -> None:
+        labels = compose("shop", "web")
+        recipient = container("web", "db", labels=labels, endpoint_links={"back": ["shop-db-1:db"]})
+        there = self.both(recipient)
+        assert self.said(there) == []
+        there.add(container("shop-db-1", labels=compose("shop", "db")), back="10.0.0.5")
+        assert self.said(there) == []
+
+    def test_not_the_halves_of_a_recreated_pair(self) -> None:
+        there = self.both(
+            container("web", "shop/db", endpoint_links={"back": ["shop-db-1:db"]}),
+            container("shop-db-1", labels=compose("shop", "db"), state="exited"),
+            container("new", labels=compose("shop", "db"), created=9 * 10**9),
+        )
+        assert [link.targets[0].name for link in there.desired("web").links if link.targets] == [
+            "new"
+        ]
+        assert self.said(there) == []
+
+    def test_not_one_source_by_name_and_id(self) -> None:
+        there = self.both(container("web", f"{id_of('one')}:db", engine_links=["one:db"]))
+        assert self.said(there) == []
+
+    def test_not_several_in_one_place(self) -> None:
+        there = self.both(container("web", "one:db two:db"))
+        assert self.said(there) == []
+
+    def test_nor_one_that_is_among_them(self) -> None:
+        there = self.both(container("web", "one:db two:db", engine_links=["two:db"]))
+        assert self.said(there) == []
+
+    def test_not_one_that_is_refused(self) -> None:
+        there = self.both(container("web", "web:db", engine_links=["two:db"]))
+        assert self.said(there) == []
+
+    def test_not_other_aliases(self) -> None:
+        there = self.both(container("web", "one:db", engine_links=["two:store"]))
+        assert self.said(there) == []
+
+    def test_each_that_fights_with_the_first(self) -> None:
+        recipient = container(
+            "web", "one:db", engine_links=["two:db"], endpoint_links={"back": ["two:db"]}
+        )
+        lines = self.said(self.both(recipient))
+        assert [line.count("--link") for line in lines] == [0, 1]
+
+    def test_two_recipients_of_one_file_while_both_run(self) -> None:
+        there = self.both(container("web", "one:db"))
+        there.add(container("kid", "two:db", mode="container:web", started=2 * 10**9))
+        (line,) = self.said(there)
+        assert "web's label" in line
+        assert "kid's label" in line
+        there.hear("die", "kid")
+        assert self.said(there) == []
+
+    def test_of_a_stopped_recipient_too(self) -> None:
+        there = self.both(container("web", "one:db", engine_links=["two:db"]))
+        there.hear("die", "web")
+        assert len(self.said(there)) == 1
+
 
 class TestLive:
     def test_by_alias_and_family_in_order(self) -> None:
@@ -266,6 +400,14 @@ class TestExplain:
         stands, text = self.explained(there, "k", delivered(there, "web"), "kid")
         assert stands
         assert "web" in text
+
+    def test_a_hostile_alias_is_shown_harmless(self) -> None:
+        there = world()
+        for alias in ("\x1b[31m", "\u202eevil", "a\nb", "%s {0}", "--help"):
+            stands, text = self.explained(there, alias, delivered(there, "web"))
+            assert not stands
+            assert "declared nowhere" in text
+            assert text.replace("\n", "").isprintable()
 
     def test_an_owner_that_is_gone(self) -> None:
         there = world()

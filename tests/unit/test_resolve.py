@@ -534,6 +534,14 @@ class TestRefused:
         assert link.state == "refused"
         assert "no network" in link.reason
 
+    def test_one_made_without_a_network_and_given_one_is_reached_there(self) -> None:
+        world = back()
+        world.add(container("db", mode="none"), back="10.0.0.2")
+        assert world.lines("web") == ["10.0.0.2 db"]
+        # Its mode stays, and between `connect` and the answer it is not without one either.
+        world.disconnect("db", "back")
+        assert world.link("web").state != "refused"
+
     def test_a_bad_declaration_beside_good_ones(self) -> None:
         world = World(network("back"))
         world.add(container("web", "db:localhost db db:a:b"), back="10.0.0.9")
@@ -580,7 +588,8 @@ class TestNetworks:
             network("mid"),
             network("abc"),
             network("inner", internal=True),
-            network("relinkd-db", internal=True, labels={"relinkd.private": "db"}),
+            network("relinkd-db", internal=True, labels={"relinkd.private": id_of("db")}),
+            network("relinkd-s1", internal=True, labels={"relinkd.private": id_of("s1")}),
         )
         addresses = {name: f"10.{at}.0.9" for at, name in enumerate(world.networks)}
         mine = {name: addresses[name] for name in networks}
@@ -617,6 +626,10 @@ class TestNetworks:
     def test_a_private_one_of_ours_first(self) -> None:
         world = self.both("abc", "relinkd-db", gw_priority={"abc": 9})
         assert self.reached_on(world) == "relinkd-db"
+
+    def test_another_sources_private_one_is_no_way_to_this(self) -> None:
+        assert self.reached_on(self.both("zoo", "relinkd-s1")) == "zoo"
+        assert self.both("relinkd-s1").link("web").state == "unreachable"
 
     def test_a_demand_goes_before_all(self) -> None:
         world = self.both("abc", "zoo", "relinkd-db", links="db@zoo")
@@ -749,6 +762,32 @@ class TestOneAliasSeveralSources:
         world.remove("a")
         assert world.lines("web") == ["10.0.0.2 DB"]
 
+    def test_of_one_label_the_second_stands_by(self) -> None:
+        world = World(network("back"))
+        world.add(container("web", "a:db b:db"), back="10.0.0.9")
+        world.add(container("a"), back="10.0.0.1")
+        world.add(container("b"), back="10.0.0.2")
+        second = world.desired("web").links[1]
+        assert (second.state, second.targets) == ("shadowed", ())
+        assert second.reason == "stands by for a, declared before it, to which db goes"
+
+    def test_what_is_declared_twice_is_one_link(self) -> None:
+        world = World(network("back"), network("front"))
+        world.add(container("web", "db db:db db@back"), back="10.0.0.9", front="10.1.0.9")
+        world.add(container("db"), back="10.0.0.2", front="10.1.0.2")
+        wanted = [None, "back"]
+        assert [link.declaration.network for link in world.desired("web").links] == wanted
+
+    def test_of_another_recipient_of_the_file_it_is_said_whose(self) -> None:
+        world = World(network("back"))
+        world.add(container("web", "a:db"), back="10.0.0.9")
+        world.add(container("kid", "b:db", mode="container:web", started=2 * 10**9))
+        world.add(container("a"), back="10.0.0.1")
+        world.add(container("b"), back="10.0.0.2")
+        second = world.desired("web").links[1]
+        assert second.state == "shadowed"
+        assert "(label of web)" in second.reason
+
     def test_a_refused_one_stands_in_nobodys_way(self) -> None:
         world = World(network("back"), network("bridge"))
         recipient = container("web", "web:db", engine_links=["db:db"])
@@ -816,6 +855,17 @@ class TestEngineLinks:
         assert world.lines("web") == ["10.0.0.2 d"]
         world.disconnect("db", "back")
         assert world.link("web").state == "unreachable"
+
+    def test_one_that_is_said_again_for_a_network_without_the_source_is_no_trouble(self) -> None:
+        """Compose writes each entry of `links:` on every network of the recipient."""
+        world = World(network("abc"), network("back"))
+        recipient = container("web", endpoint_links={"abc": ["db:d"], "back": ["db:d"]})
+        world.add(recipient, abc="10.1.0.9", back="10.0.0.9")
+        world.add(container("db"), back="10.0.0.2")
+        (link,) = world.desired("web").links
+        assert (link.state, world.lines("web")) == ("linked", ["10.0.0.2 d"])
+        world.disconnect("db", "back")
+        assert {each.state for each in world.desired("web").links} == {"down"}
 
 
 class TestHeld:

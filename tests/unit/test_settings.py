@@ -15,17 +15,24 @@ VALUES: dict[str, tuple[str, str, str, object]] = {
     "engine": ("unix:///flag", "unix:///env", "unix:///file", None),
     "containers-dir": ("/flag", "/env", "/file", "/var/lib/docker/containers"),
     "declared-by": ("label", "config", "engine", ("label", "config", "endpoint", "engine")),
+    "allow": ("signal", "exec", "restart", ()),
+    "host-names-suffix": (".flag", ".env", ".file", ".docker"),
+    "private-pool": ("10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "10.213.0.0/16"),
     "resync": ("30s", "2m", "1h", 60.0),
     "run-dir": ("/flag", "/env", "/file", "/run/relinkd"),
     "log-format": ("console", "console", "console", "json"),
     "log-level": ("error", "warning", "debug", "info"),
 }
 HELD: dict[str, Callable[[str], object]] = {
+    "allow": lambda text: (text,),
     "declared-by": lambda text: (text,),
     "resync": {"30s": 30.0, "2m": 120.0, "1h": 3600.0}.__getitem__,
 }
 BAD = {
+    "allow": "exec,sudo",
     "declared-by": "label,gossip",
+    "host-names-suffix": "docker",
+    "private-pool": "10.213.0.0/28",
     "resync": "soon",
     "log-format": "xml",
     "log-level": "loud",
@@ -83,7 +90,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 def test_every_setting_is_tried_here() -> None:
-    others = {"link", "config", "given"}  # no flags: the file's tables, and where all came from
+    # No flags: the file's tables, and where all came from; and one that never stands alone.
+    others = {"link", "config", "given", "host-names-file"}
     tried = {name.replace("_", "-") for name in Settings.__struct_fields__} - others
     assert tried == VALUES.keys()
 
@@ -204,6 +212,31 @@ class TestDeclaredBy:
     def test_names_what_is_none(self) -> None:
         with pytest.raises(SettingsError, match=r"declared-by.*gossip"):
             build({"declared-by": "label,gossip"})
+
+
+class TestHostNames:
+    def test_the_file_and_the_power_go_together(self) -> None:
+        for given in ({"allow": "host-names"}, {"host-names-file": "/hosts"}):
+            with pytest.raises(SettingsError, match="go together"):
+                build(given)
+        both = build({"allow": "host-names,exec", "host-names-file": "/hosts"})
+        assert (both.host_names_file, both.allow) == ("/hosts", ("host-names", "exec"))
+
+    @pytest.mark.parametrize("suffix", ["docker", ".", ".a b", ".-x", "..a"])
+    def test_no_suffix(self, suffix: str) -> None:
+        with pytest.raises(SettingsError, match="host-names-suffix"):
+            build({"host-names-suffix": suffix})
+
+
+@pytest.mark.parametrize("pool", ["10.0.0.0/25", "8.8.0.0/16", "fd00::/48", "10.0.0.1/16", "x"])
+def test_no_private_pool(pool: str) -> None:
+    with pytest.raises(SettingsError, match="private-pool"):
+        build({"private-pool": pool})
+
+
+def test_what_may_be_allowed_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"sudo.*env-file"):
+        build({"allow": "sudo"})
 
 
 def test_settings_never_change() -> None:

@@ -1,0 +1,217 @@
+"""Killed at every step of a delivery, and in the middle of a write; then the next one delivers.
+
+The steps are the system calls that touch a file: a child delivers, and dies at the n-th of them,
+for every n that there is. What it leaves must be a file that a resolver reads rightly, and what the
+next delivery makes of it must be what an undisturbed one makes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.core.hostsfile import EngineLink, Slot, read_block
+from reconciler.deliver import hosts, inplace
+from reconciler.deliver.hosts import HostsFiles, Status
+from tests.engine.stack import Daemon, Stack, until
+from tests.fakes.engine import FakeEngine
+
+OWNER = "ab" * 32
+PAGE = 4096
+BASE = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n172.17.0.9\tabababababab\n"
+LEGACY = b"172.17.0.2\tdb 32e6de555e89 data\n"
+MANY = tuple(f"n{number}.example" for number in range(300))
+
+Wish = tuple[Sequence[Slot], Sequence[EngineLink]]
+
+
+def _slots(address: str | None, *names: str) -> list[Slot]:
+    return [Slot((name,), 4, address) for name in names]
+
+
+LIVES: dict[str, tuple[bytes, Sequence[Wish]]] = {
+    "a first block": (BASE, [(_slots("172.17.0.2", "db"), ())]),
+    "a block of many lines": (BASE, [(_slots("172.17.0.2", *MANY), ())]),
+    "many more": (
+        BASE,
+        [(_slots("172.17.0.2", *MANY), ()), (_slots("172.17.0.2", *MANY, "db"), ())],
+    ),
+    "down": (BASE, [(_slots("172.17.0.2", "db"), ()), (_slots(None, "db"), ())]),
+    "moved": (BASE, [(_slots("172.17.0.2", "db"), ()), (_slots("172.17.100.200", "db"), ())]),
+    "one more": (
+        BASE,
+        [(_slots("172.17.0.2", "db"), ()), (_slots("172.17.0.2", "db", *MANY[:80]), ())],
+    ),
+    "no longer": (
+        BASE,
+        [(_slots("172.17.0.2", *MANY[:80]), ()), (_slots("172.17.0.2", "db"), ())],
+    ),
+    "the engine's own line": (
+        BASE + LEGACY,
+        [
+            (_slots("172.17.0.2", "db"), [EngineLink("db", frozenset({"172.17.0.2"}))]),
+            (_slots("172.17.0.7", "db"), [EngineLink("db", frozenset({"172.17.0.7"}))]),
+        ],
+    ),
+    "no newline at the end": (BASE + b"# by hand", [(_slots("172.17.0.2", "db"), ())]),
+    "lines of others behind the block": (
+        BASE + b"# relinkd begin\n172.17.0.2      db\n# relinkd end\n10.0.0.1\tlate\n",
+        [(_slots("172.17.0.3", "db", *MANY[:100]), ())],
+    ),
+}
+
+
+def _deliver(directory: Path, wish: Wish) -> None:
+    with HostsFiles(directory) as files:
+        assert files.deliver(OWNER, *wish).status is Status.DONE
+
+
+class _Doomed:
+    """Ends this process at the n-th system call on a file.
+
+    The kernel looks for a fatal signal between two pages of a write: so far it may have come.
+    """
+
+    def __init__(self, step: int, *, in_write: bool) -> None:
+        self.left, self.in_write = step, in_write
+        for module in (os, fcntl):
+            for name in ("pwrite", "ftruncate", "open", "pread", "fstat", "fcntl", "flock"):
+                if hasattr(module, name):
+                    setattr(module, name, self._dying(name, getattr(module, name)))
+
+    def _dying(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def dying(*args: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left > 0:
+                return call(*args, **options)
+            if name == "pwrite" and self.in_write:
+                descriptor, data, offset = args
+                call(descriptor, data[: PAGE - offset % PAGE], offset)
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError("unreachable")
+
+        return dying
+
+
+def _dies(directory: Path, wish: Wish, step: int, *, in_write: bool) -> bool:
+    """Deliver in a child that dies at a step; return whether there was such a step."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            _Doomed(step, in_write=in_write)
+            _deliver(directory, wish)
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    return (line.rstrip() for line in data.splitlines() if line[:1] not in (b"", b"#"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="leases")
+@pytest.mark.parametrize("in_write", [False, True], ids=["between", "within"])
+@pytest.mark.parametrize("life", LIVES)
+def test_at_every_step(tmp_path: Path, life: str, *, in_write: bool) -> None:
+    before, wishes = LIVES[life]
+    path = tmp_path / OWNER / "hosts"
+    path.parent.mkdir()
+    path.write_bytes(before)
+    for wish in wishes[:-1]:
+        _deliver(tmp_path, wish)
+    begun = path.read_bytes()
+    _deliver(tmp_path, wishes[-1])
+    wanted = path.read_bytes()
+    allowed = {*_lines(begun), *_lines(wanted)}
+    steps = 0
+    while True:
+        with path.open("r+b") as file:
+            file.truncate()
+            file.write(begun)
+        if not _dies(tmp_path, wishes[-1], steps + 1, in_write=in_write):
+            break
+        steps += 1
+        left = path.read_bytes()
+        whole = left[: left.rfind(b"\n") + 1] if in_write else left
+        assert {*_lines(whole)} <= allowed, steps
+        assert b"\tlocalhost\n" in left
+        _deliver(tmp_path, wishes[-1])
+        again = path.read_bytes()
+        assert again.count(b"# relinkd begin\n") == again.count(b"# relinkd end\n") == 1, steps
+        assert sorted(_lines(again)) == sorted(_lines(wanted)), steps
+        block, reference = read_block(again), read_block(wanted)
+        assert block is not None
+        assert reference is not None
+        assert {each for each in block if each.address} == {e for e in reference if e.address}
+    assert steps >= 5
+
+
+def test_the_steps_are_all_that_touch_a_file() -> None:
+    """So that none is left out: the only calls that the writer makes are those that may kill."""
+    for module in (hosts, inplace):
+        text = Path(module.__file__ or "").read_text()
+        called = {word for word in ("os.write(", "os.rename", "os.unlink", "mmap") if word in text}
+        assert not called
+
+
+@pytest.mark.parametrize("turn", range(6))
+def test_at_a_random_moment_under_load(tmp_path: Path, turn: int) -> None:
+    with FakeEngine("28", socket=tmp_path / "docker.sock", root=tmp_path) as fake:
+        fake.containers_dir.mkdir(exist_ok=True)
+        daemon = Daemon(fake.socket, fake.containers_dir, tmp_path, recorded=False)
+        stack = Stack(fake.client, fake.containers_dir, daemon)
+        db = stack.run("db")
+        webs = [stack.run(f"web{number}", "db") for number in range(20)]
+        daemon.start()
+        for _ in range(3):
+            deadline = time.monotonic() + 0.05 + turn * 0.037
+            while time.monotonic() < deadline:
+                stack.client.restart(db)
+            assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+            for web in webs:
+                assert stack.lookup(web, "localhost") == ["127.0.0.1", "::1"]
+                assert all(len(line.split()) >= 2 for line in stack.hosts(web).splitlines())
+            daemon.start()
+            for web in webs:
+                stack.await_lookup(web, "db", stack.address(db))
+                text = stack.hosts(web)
+                assert text.count("# relinkd begin") == text.count("# relinkd end") == 1
+        assert daemon.stop() == 0
+
+
+def test_in_order_under_load_and_with_an_engine_that_hangs(tmp_path: Path) -> None:
+    with FakeEngine("28", socket=tmp_path / "docker.sock", root=tmp_path) as fake:
+        fake.containers_dir.mkdir(exist_ok=True)
+        daemon = Daemon(fake.socket, fake.containers_dir, tmp_path, recorded=False)
+        stack = Stack(fake.client, fake.containers_dir, daemon)
+        db = stack.run("db")
+        web = stack.run("web", "db")
+        daemon.start()
+        stack.await_lookup(web, "db", stack.address(db))
+        before = stack.hosts(web)
+        fake.faults.hang("/containers/*")
+        fake.faults.hang("/networks*")
+        asked = len(fake.requests)
+        fake.emit(
+            {
+                "Type": "container",
+                "Action": "start",
+                "Actor": {"ID": db, "Attributes": {"name": stack.name("db")}},
+                "timeNano": time.time_ns(),
+            }
+        )
+        until(lambda: len(fake.requests) > asked, "a question that hangs")
+        assert daemon.stop() == 0
+        assert stack.hosts(web) == before
