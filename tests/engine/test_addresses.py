@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
+
 import pytest
 
 from tests.engine.stack import Stack, until
@@ -82,3 +84,93 @@ def test_the_gateway_network_is_taken_before_others(stack: Stack) -> None:
     stack.await_lookup(web, "db", stack.address(db, second))
     stack.client.disconnect(second, web)
     stack.await_lookup(web, "db", stack.address(db, first))
+
+
+def _has_priorities(stack: Stack) -> bool:
+    """Whether the engine knows `GwPriority`."""
+    return tuple(map(int, stack.client.api.split("."))) >= (1, 48)
+
+
+def _gateway(stack: Stack, recipient: str) -> str:
+    """Return the network by which the engine itself sends a container's packets to the world."""
+    _, routes = stack.client.exec(recipient, ["ip", "route"])
+    (gateway,) = (line.split()[2] for line in routes.splitlines() if line.startswith("default"))
+    (found,) = (
+        network["Name"]
+        for network in stack.client.networks()
+        for pool in network["IPAM"]["Config"] or ()
+        if ip_address(gateway) in ip_network(pool["Subnet"])
+    )
+    return str(found)
+
+
+def test_the_gateway_network_is_the_engines_own_choice_and_may_be_set_by_hand(
+    stack: Stack,
+) -> None:
+    """From engine 28 on the highest priority is, before it the first by name; no internal one."""
+    by_hand = _has_priorities(stack)
+    inner = stack.network("0-inner", "172.30.24.0/24", internal=True)
+    first = stack.network("a", "172.30.25.0/24")
+    second = stack.network("b", "172.30.26.0/24")
+    third = stack.network("c", "172.30.27.0/24")
+    networks = {inner: 100, first: None, second: 2, third: 1}
+    db = stack.create("db", network=inner)
+    webs = {
+        "plain": dict.fromkeys(networks),
+        "by-hand": networks if by_hand else dict.fromkeys(networks),
+    }
+    for network in (first, second, third):
+        stack.client.connect(network, db)
+    stack.client.start(db)
+    for name, priorities in webs.items():
+        web = stack.create(name, "db", network=inner, gw_priority=priorities[inner])
+        for network in (third, second, first):
+            stack.client.connect(network, web, gw_priority=priorities[network])
+        stack.client.start(web)
+        expected = second if by_hand and name == "by-hand" else first
+        assert _gateway(stack, web) == expected
+        stack.await_lookup(web, "db", stack.address(db, expected))
+    # A demand is obeyed whatever the gateway is.
+    asks = stack.create("asks", "db@c", network=first)
+    stack.client.connect(third, asks)
+    stack.client.start(asks)
+    stack.await_lookup(asks, "db", stack.address(db, third))
+
+
+def test_the_address_follows_the_networks_that_a_running_recipient_joins_and_leaves(
+    stack: Stack,
+) -> None:
+    by_hand = _has_priorities(stack)
+    networks = [
+        stack.network(name, f"172.30.{number}.0/24")
+        for name, number in (("a", 28), ("b", 29), ("c", 31))
+    ]
+    first, second, third = networks
+    db = stack.create("db", network=first)
+    for network in (second, third):
+        stack.client.connect(network, db)
+    stack.client.start(db)
+    web = stack.run("web", "db", network=second)
+    stack.await_lookup(web, "db", stack.address(db, second))
+
+    stack.client.connect(third, web)
+    assert stack.state("web", "db")["network"] == second
+    assert stack.lookup(web, "db") == [stack.address(db, second)]
+    stack.client.connect(first, web)
+    assert _gateway(stack, web) == first
+    stack.await_lookup(web, "db", stack.address(db, first))
+    stack.client.disconnect(first, web)
+    assert _gateway(stack, web) == second
+    stack.await_lookup(web, "db", stack.address(db, second))
+    if by_hand:
+        stack.client.disconnect(third, web)
+        stack.client.connect(third, web, gw_priority=1)
+        assert _gateway(stack, web) == third
+        stack.await_lookup(web, "db", stack.address(db, third))
+    stack.client.disconnect(second, web)
+    stack.await_lookup(web, "db", stack.address(db, third))
+    stack.client.disconnect(third, db)
+    stack.await_lookup(web, "db")
+    assert stack.state("web", "db")["state"] == "unreachable"
+    stack.client.connect(third, db)
+    stack.await_lookup(web, "db", stack.address(db, third))

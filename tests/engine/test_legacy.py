@@ -75,7 +75,13 @@ def test_links_follow_a_renamed_source_and_recipient(stack: Stack) -> None:
     db = stack.run("db")
     web = _linked(stack, "web")
     stack.await_lookup(web, "webdb", stack.address(db))
+    # The engine tells the source's new name alone; that the recipient's link has it, too, is asked.
     stack.client.rename(db, stack.name("store"))
+    stack.client.stop(db)
+    stack.await_lookup(web, "webdb")
+    stack.run("squatter")
+    stack.client.start(db)
+    stack.await_lookup(web, "webdb", stack.address(db))
     stack.client.rename(web, stack.name("site"))
     stack.client.restart(db)
     stack.await_lookup(web, "webdb", stack.address(db))
@@ -83,9 +89,13 @@ def test_links_follow_a_renamed_source_and_recipient(stack: Stack) -> None:
 
 
 def test_links_of_a_user_network_are_written_on_that_network(stack: Stack) -> None:
-    back = stack.network("back", "172.30.4.0/24")
-    db = stack.run("db", network=back)
-    web = stack.run("web", network=back, endpoint_links=[f"{stack.name('db')}:store"])
+    # The other one that both are on would come first, by name.
+    back, ahead = stack.network("back", "172.30.4.0/24"), stack.network("ahead", "172.30.32.0/24")
+    db = stack.create("db", network=back)
+    web = stack.create("web", network=back, endpoint_links=[f"{stack.name('db')}:store"])
+    for container in (db, web):
+        stack.client.connect(ahead, container)
+        stack.client.start(container)
     stack.await_lookup(web, "store", stack.address(db, back))
     stack.client.stop(db)
     stack.await_lookup(web, "store")
