@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench prove format clean
 
 # Pinned by version and hash; the package itself is built by the pinned hatchling.
 $(STAMP): pyproject.toml tests/requirements.txt
@@ -29,6 +29,11 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.lab prepare
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# Every fault in full, hours of it; its figures go into docs/proof and docs/reliability.md.
+prove: $(STAMP)
+	$(BIN)/python -m tests.lab prepare
+	$(BIN)/python -m tests.prove $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

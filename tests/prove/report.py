@@ -1,0 +1,71 @@
+"""docs/reliability.md, from docs/proof alone: no figure is typed by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.prove.trial import PROOF, TRIALS, Trial
+
+REPORT = PROOF.parent / "reliability.md"
+_HEAD = """# What was proved, and how
+
+Made by `make prove` from the figures in [proof/](proof/); a test compares the two. Each trial makes
+its fault for real, on private engines, and fails where a promise breaks; `make test` plays the same
+trials in short (`RELINKD_REPEATS=10 make test` for ten times as much).
+"""
+
+
+def proofs() -> list[Mapping[str, Any]]:
+    """Return what is kept of each trial and engine."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(PROOF.glob("*.json"))]
+
+
+def report(kept: Sequence[Mapping[str, Any]]) -> str:
+    """Return the report on these."""
+    return "\n".join([_HEAD, *_sections(kept)])
+
+
+def write() -> Path:
+    """Write the report on all that is kept."""
+    REPORT.write_text(report(proofs()), "utf-8")
+    return REPORT
+
+
+def _sections(kept: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for trial in TRIALS.values():
+        rows = [proof for proof in kept if proof["trial"] == trial.name]
+        if rows:
+            yield from _section(trial, sorted(rows, key=lambda row: str(row["engine"])))
+
+
+def _section(trial: Trial, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"## {trial.title}\n"
+    yield f"{trial.what}\n"
+    names = list(dict.fromkeys(name for row in rows for name in row["figures"]))
+    yield _row("", *(row["engine"] for row in rows))
+    yield _row(*["---"] * (len(rows) + 1))
+    yield _row("promise", *("held" if row["held"] else f"broken: {row['broken']}" for row in rows))
+    yield _row(trial.unit, *(f"{row['count']:,}" for row in rows))
+    for name in names:
+        yield _row(name, *(_number(row["figures"].get(name, "")) for row in rows))
+    yield ""
+    made = sorted({_made(row) for row in rows})
+    yield f"<sub>{'; '.join(made)}</sub>\n"
+
+
+def _made(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['date']}, relinkd {row['relinkd']}, Python {row['python']}, "
+        f"aiodocker {row['aiodocker']}, {row['machine']}"
+    )
+
+
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
