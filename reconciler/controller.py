@@ -40,6 +40,8 @@ REPAIRS = 8
 """Times in a row that a file that somebody else changed is put right at once."""
 REPAIR_PAUSE = 5.0
 """Seconds between two such repairs from then on, and until one more is made at once."""
+LOOK = 0.1
+"""What a look costs that finds nothing to repair, in repairs: it takes time as well."""
 FILE_CLOSED = Hint("file")
 CONFIGURED = Hint("config")
 _WARN = frozenset({"refused", "failed", "unreachable", "shadowed"})
@@ -238,27 +240,41 @@ class Controller:
             owner = replace(owner, state="starting")
         if known is None and owner.detail is None and owner.state != "starting":
             return  # its inspect, on its way, brings it here again with all its links
+        if known is not None and cause is FILE_CLOSED and self._wait_to_repair(owner, known):
+            return
         want = desired(owner, self.graph, self._mirror)
+        known = known or self._look_first(owner, want)
         if known is None:
-            data = self._files.read(owner.id)
-            live = live_before(data)
-            if not want.links and not live:
-                return
-            known = self._known[owner.id] = _File(live)
-            for sink in self.sinks:
-                sink.found(want.links, live_found(want, data))
+            return
         if any(link.state == "failed" for link in want.links):
             self._tell_states(owner, want.links, known, cause)
             return
-        repair = cause is FILE_CLOSED and owner.state == "running"
-        if repair and (pause := known.wait_to_repair()) > 0:
-            # The engine's own rewrites come with a start or a connect, which wait for nothing.
-            self._tell_fight(owner, known)
-            self._queue.add_later(key, cause, pause)
-            return
         outcome = self._deliver(owner, want, known)
-        known.repairs -= repair and outcome.changed
+        if cause is FILE_CLOSED and owner.state == "running":
+            known.repairs -= 1.0 if outcome.changed else LOOK * (outcome.status is Status.DONE)
         self._settle(owner, want, known, cause, outcome)
+
+    def _look_first(self, owner: Container, want: Desired) -> _File | None:
+        """Look at a file that we do not keep yet; None where there is nothing to be kept."""
+        data = self._files.read(owner.id)
+        live = live_before(data)
+        if not want.links and not live:
+            return None
+        known = self._known[owner.id] = _File(live)
+        for sink in self.sinks:
+            sink.found(want.links, live_found(want, data))
+        return known
+
+    def _wait_to_repair(self, owner: Container, known: _File) -> bool:
+        """Put a repair off where somebody undoes them in a loop.
+
+        The engine's own rewrites come with a start or a connect, which wait for nothing.
+        """
+        pause = known.wait_to_repair() if owner.state == "running" else 0.0
+        if pause > 0:
+            self._tell_fight(owner, known)
+            self._queue.add_later(("hosts", owner.id), FILE_CLOSED, pause)
+        return pause > 0
 
     def _deliver(self, owner: Container, want: Desired, known: _File) -> Outcome:
         # Watched before it is read, so that no rewrite falls between.
@@ -382,7 +398,7 @@ class Controller:
         if not known.fought:
             known.fought = True
             reason = (
-                "somebody else keeps changing relinkd's lines in it; from now on they are put "
+                "somebody else writes it again and again; from now on relinkd's lines are put "
                 f"right every {REPAIR_PAUSE:g} s, and at every change of a source"
             )
             self._say(WARNING, owner, log.FILE_FOUGHT, reason=reason)

@@ -137,7 +137,7 @@ def _file_problem(path: Path) -> str | None:
     except (FileNotFoundError, BlockingIOError):
         return None  # gone, or leased by somebody for a moment
     except OSError as error:
-        return f"the hosts file cannot be opened: {error.strerror}; {_mend(path)}"
+        return f"the hosts file cannot be opened: {error.strerror}; {inplace.mend(path)}"
     try:
         if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
             return (
@@ -145,26 +145,10 @@ def _file_problem(path: Path) -> str | None:
                 "stay read-only"
             )
         if not os.access(path, os.W_OK):
-            return f"the hosts file cannot be written: {_mend(path)}"
+            return f"the hosts file cannot be written: {inplace.mend(path)}"
         return _lease_problem(fd)
     finally:
         os.close(fd)
-
-
-def _mend(path: Path) -> str:
-    """Say what would let us write a file that we may not."""
-    if os.geteuid() != 0:
-        return "run relinkd as root"
-    try:
-        owner = path.stat().st_uid
-    except OSError:
-        owner = 0
-    if owner == 0:
-        return "the capability DAC_OVERRIDE is missing"
-    return (
-        f"it belongs to uid {owner}, as where the engine remaps users (userns-remap), and the "
-        "capability DAC_OVERRIDE is missing: cap_add: [DAC_OVERRIDE, LEASE], and userns_mode: host"
-    )
 
 
 def _lease_problem(fd: int) -> str | None:

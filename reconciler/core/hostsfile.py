@@ -33,6 +33,8 @@ HELD: Final = "255.255.255.255"
 
 _BEGIN: Final = b"# relinkd begin"
 _END: Final = b"# relinkd end"
+# Whatever stands before it, behind a comment sign it would be a marker.
+_MARKERS: Final = (_BEGIN[1:], _END[1:])
 # Lines made together with others, so that one more link or replica needs no more bytes.
 _SPARE: Final = b"# spare".ljust(72)
 _SPARES: Final = 2
@@ -181,7 +183,8 @@ def plan(
         if line.text == target:
             continue
         if not line.text.startswith(b"#"):
-            withdrawals.append(Edit(line.offset, b"#"))
+            marks = line.text[1:] in _MARKERS
+            withdrawals.append(Edit(line.offset, target if marks else b"#"))
         edits = grants
         if line.text[1:] != target[1:]:
             edits = late if _straddles(line) else grants
@@ -501,7 +504,7 @@ def _parse(text: bytes) -> Slot | None:
 
 def _off(text: bytes) -> bytes:
     """Make a line of the block a comment, blank if there is what we would not have written."""
-    if not text or _TIDY.fullmatch(text):
+    if not text or (_TIDY.fullmatch(text) and text[1:] not in _MARKERS):
         return b"#"[: len(text)] + text[1:]
     return b"#".ljust(len(text))
 

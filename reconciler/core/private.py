@@ -309,7 +309,7 @@ def put_back(
     """
     if b"localhost" not in now:
         raise NotReady
-    there = now.splitlines()
+    there = {*now.splitlines()}
     lost = [
         line
         for line in before.splitlines()

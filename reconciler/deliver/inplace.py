@@ -114,9 +114,26 @@ def attempt(
     except BlockingIOError:
         return Outcome(Status.BUSY, reason="somebody holds a lease on the file")
     except OSError as error:
-        return Outcome(Status.FAILED, reason=f"{path}: {error.strerror}")
+        what = f"{error.strerror}; {mend(path)}" if error.errno == errno.EACCES else error.strerror
+        return Outcome(Status.FAILED, reason=f"{path}: {what}")
     except ValueError as error:
         return Outcome(Status.FAILED, reason=str(error))
+
+
+def mend(path: Path) -> str:
+    """Say what would let us write a file that we may not."""
+    if os.geteuid() != 0:
+        return "run relinkd as root"
+    try:
+        owner = path.stat().st_uid
+    except OSError:
+        owner = 0
+    if owner == 0:
+        return "the capability DAC_OVERRIDE is missing"
+    return (
+        f"it belongs to uid {owner}, as where the engine remaps users (userns-remap), and the "
+        "capability DAC_OVERRIDE is missing: cap_add: [DAC_OVERRIDE, LEASE], and userns_mode: host"
+    )
 
 
 def deliver(

@@ -217,7 +217,7 @@ class FakeEngine:
             self._server = None
             self.socket.unlink(missing_ok=True)
         for writer in self._connections:
-            writer.transport.abort()
+            _abort(writer)
 
     def listen_again(self) -> None:
         """Listen on a new socket at the same place."""
@@ -394,7 +394,7 @@ class FakeEngine:
 
         def abort() -> None:
             journal.forget(subscriber)
-            writer.transport.abort()
+            _abort(writer)
 
         journal = self.world.journal
         subscriber = Subscriber(write, close, abort, filters, legacy)
@@ -579,3 +579,8 @@ def _network_passes(shown: Json, filters: dict[str, list[str]]) -> bool:
         if values and not passed:
             return False
     return True
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    if not writer.is_closing():  # asyncio's abort fails on one that has been closed
+        writer.transport.abort()

@@ -27,7 +27,8 @@ class Watched:
 
     mirror: Mirror = field(default_factory=Mirror)
     words: list[str] = field(default_factory=list)
-    """`connected`, `lost` and `looked`; not `changed`."""
+    """`connected`, where there was none before, `lost` and `looked`; not `changed`."""
+    here: bool = False
     reasons: list[EngineError] = field(default_factory=list)
     engines: list[Engine] = field(default_factory=list)
     changes: list[tuple[Hint, set[str]]] = field(default_factory=list)
@@ -41,11 +42,14 @@ class Watched:
         self.words.append("looked")
 
     def connected(self, engine: Engine) -> None:
-        self.words.append("connected")
+        if not self.here:
+            self.words.append("connected")
+        self.here = True
         self.engines.append(engine)
 
     def lost(self, reason: EngineError) -> None:
         self.words.append("lost")
+        self.here = False
         self.reasons.append(reason)
 
     def seen(self) -> Truth:
