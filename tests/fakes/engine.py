@@ -549,6 +549,11 @@ def _dotted(version: Version) -> str:
     return ".".join(map(str, version))
 
 
+def _abort(writer: asyncio.StreamWriter) -> None:
+    if not writer.is_closing():  # asyncio's own fails on one that has been closed
+        writer.transport.abort()
+
+
 def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 

@@ -186,13 +186,15 @@ class World:
 
     async def remove(self, container: Container, *, force: bool) -> None:
         """Remove a container, a running one by force only."""
-        if container.running:
-            if not force:
-                raise EngineError(HTTPStatus.CONFLICT, self._running_message(container))
-            await self.kill(container, _SIGKILL)
-        async with container.lock:
-            if container.id in self.containers:
-                self._forget(container)
+        while container.id in self.containers:
+            if container.running:
+                if not force:
+                    raise EngineError(HTTPStatus.CONFLICT, self._running_message(container))
+                await self.kill(container, _SIGKILL)
+            async with container.lock:
+                # It may have been on its way up, or have been removed, while we waited.
+                if not container.running and container.id in self.containers:
+                    self._forget(container)
 
     def _running_message(self, container: Container) -> str:
         if self.generation.number > 20:

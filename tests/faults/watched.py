@@ -15,7 +15,7 @@ from watchers.mirror import Mirror
 from watchers.model import Hint
 from watchers.observer import Observer
 
-WATCHDOG = 10.0
+WATCHDOG = 60.0
 """Seconds until a wait is given up; no test depends on how long anything takes."""
 AT_ONCE = 1.0
 """Seconds in which a cancelled observer must have ended."""
