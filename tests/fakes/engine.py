@@ -584,8 +584,3 @@ def _network_passes(shown: Json, filters: dict[str, list[str]]) -> bool:
         if values and not passed:
             return False
     return True
-
-
-def _abort(writer: asyncio.StreamWriter) -> None:
-    if not writer.is_closing():  # asyncio's abort fails on one that has been closed
-        writer.transport.abort()
