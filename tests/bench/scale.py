@@ -1,7 +1,6 @@
 """What it costs to run: CPU of one event, the first look, memory, idling, questions a restart.
 
-No real engine: a fake one in a process of its own, so that its work is nobody else's. In every
-world each container links to the next five of its network, and so each source has five recipients.
+No real engine: a fake one in a process of its own, so that its work is nobody else's.
 """
 
 from __future__ import annotations
@@ -11,127 +10,47 @@ import gc
 import json
 import os
 import resource
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-import venv
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
-from importlib.metadata import distribution
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from statistics import median
-from typing import Any, Self, cast
+from typing import cast
 
 import anyio
 
-import reconciler
-import watchers
 from reconciler import log
 from reconciler.controller import Controller
 from reconciler.core.graph import LinkGraph
 from reconciler.deliver.hosts import HostsFiles
-from tests.engine.stack import until
+from tests.bench.stage import (
+    LINKS,
+    Apart,
+    Running,
+    World,
+    installed,
+    staged,
+    temporary,
+)
 from tests.fakes.engine import FakeEngine
-from tests.fakes.generations import Timing
 from watchers.engine import Engine, open_engine
 from watchers.hostsfiles import HostsWatch
 from watchers.mirror import Mirror
 from watchers.model import ContainerAnswer, Endpoint, Hint, NetworkAnswer
 from watchers.observer import INSPECTS, Session, look_once
 
-LINKS = 5
-"""Of each container, and so of each source."""
-NEUTRAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-PINS = Path(__file__).parents[2] / "deploy" / "requirements.txt"
-SETTLED = 0.5
-"""Seconds without CPU time after which a daemon has done what there was to do."""
 HEALTH_INTERVAL = 30.0
 """Of deploy/compose.yaml."""
 RESYNC = 60.0
 """Of the settings."""
 BATCHES = 20
-MIB = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Networks with as many containers on each."""
-
-    networks: int
-    per_network: int
-    compose: bool = False
-    """A Compose project on each network, the same services in all of them."""
-
-    @property
-    def size(self) -> int:
-        return self.networks * self.per_network
-
-    @property
-    def links(self) -> int:
-        return self.size * LINKS
-
-    def labels(self, i: int, j: int) -> dict[str, str]:
-        others = [(j + step) % self.per_network for step in range(1, LINKS + 1)]
-        if not self.compose:
-            return {"relinkd.links": " ".join(f"c{i}-{other}" for other in others)}
-        return {
-            "com.docker.compose.project": f"n{i}",
-            "com.docker.compose.service": f"s{j}",
-            "com.docker.compose.container-number": "1",
-            "relinkd.links": " ".join(f"s{other}" for other in others),
-        }
-
 
 SMALL, LARGE = World(1, 100), World(100, 100)
 FEW = World(1, 50)
-
-
-# -- parts in processes of their own
-
-
-class Stage:
-    """A populated fake engine, and the containers directory that belongs to it."""
-
-    def __init__(self, folder: Path, world: World) -> None:
-        self._fake = FakeEngine(socket=folder / "engine.sock", root=folder, timing=Timing.instant())
-        self._ids = self._fake.populate(world.networks, world.per_network, world.labels)
-        for id_ in self._ids:
-            path = self._fake.containers_dir / id_ / "hosts"
-            path.parent.mkdir(parents=True)
-            path.write_text(NEUTRAL)
-        self._random = Random(1)
-        gc.freeze()
-
-    def close(self) -> None:
-        self._fake.close()
-
-    def requests(self) -> list[str]:
-        """Return what was asked since the last call."""
-        found = [request.url for request in self._fake.requests]
-        self._fake.requests.clear()
-        return found
-
-    def restart(self, count: int) -> int:
-        """Restart containers; return how many events that are ours they made."""
-        for _ in range(count):
-            self._fake.client.restart(self._random.choice(self._ids))
-        return 4 * count
-
-    def replace(self, count: int) -> int:
-        """Make containers that link, start them and remove them again; return as above."""
-        for _ in range(count):
-            labels = {"relinkd.links": "c0-1 c0-2:other"}
-            made = self._fake.client.create("passing", network="n0", labels=labels)
-            self._fake.client.start(made)
-            self._fake.client.remove(made)
-        return 6 * count
 
 
 class _Answers:
@@ -223,133 +142,7 @@ class Half:
         return spent / count / 1000
 
 
-def _serve(kind: Callable[..., Any], arguments: tuple[object, ...], pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with closing(kind(*arguments)) as part:
-        pipe.send(None)
-        with suppress(EOFError):
-            while True:
-                name, given = pipe.recv()
-                pipe.send(getattr(part, name)(*given))
-
-
-class Apart:
-    """An object in a process of its own, whose methods are called from here."""
-
-    def __init__(self, kind: Callable[..., Any], *arguments: object) -> None:
-        self._pipe, theirs = get_context("spawn").Pipe()
-        self._process = get_context("spawn").Process(
-            target=_serve, args=(kind, arguments, theirs), daemon=True
-        )
-        self._process.start()
-        theirs.close()
-        self._pipe.recv()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pipe.close()
-        self._process.join(10)
-
-    def call(self, name: str, *arguments: object) -> Any:
-        self._pipe.send((name, arguments))
-        return self._pipe.recv()
-
-
-# -- the daemon, as it is installed
-
-
-def installed(folder: Path) -> Path:
-    """Make an environment that has what the image has, and nothing else; return its Python."""
-    venv.create(folder, with_pip=False, symlinks=True)
-    (site,) = folder.glob("lib/python*/site-packages")
-    names = [line.partition("==")[0] for line in PINS.read_text().splitlines() if "==" in line]
-    for name in names:
-        found = distribution(name)
-        tops = {file.parts[0] for file in found.files or () if file.parts[0] != ".."}
-        for top in tops - {"__pycache__"}:
-            (site / top).symlink_to(Path(str(found.locate_file(top))))
-    for package in (reconciler, watchers):
-        (here,) = package.__path__
-        (site / package.__name__).symlink_to(here)
-    return folder / "bin" / "python"
-
-
-class Running:
-    """A `relinkd run` on a stage."""
-
-    def __init__(self, python: Path, folder: Path, *more: str) -> None:
-        self._argv = [str(python), "-c", "from reconciler.cli import main; main()"]
-        self._run_dir = folder / "run"
-        self._log = folder / "log.jsonl"
-        options = [
-            f"--engine=unix://{folder}/engine.sock",
-            f"--containers-dir={folder}/containers",
-            f"--run-dir={self._run_dir}",
-        ]
-        with self._log.open("wb") as output:
-            self._process = subprocess.Popen([*self._argv, "run", *options, *more], stdout=output)
-        until(lambda: "daemon.looked" in self._log.read_text(), "its first look", 120)
-        self.settle()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(10)
-
-    def cpu(self) -> float:
-        """Return the seconds of CPU that it has used."""
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        return (
-            sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
-        )
-
-    def memory(self, key: str = "VmRSS") -> float:
-        """Return its memory in MiB."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith(f"{key}:"))
-        return int(line.split()[1]) / MIB
-
-    def settle(self) -> None:
-        """Wait until it does nothing more."""
-        before = -1.0
-        while (now := self.cpu()) - before > 0.002:
-            before = now
-            time.sleep(SETTLED)
-
-    def health(self, count: int) -> float:
-        """Ask after its health as the container does; return what one costs beside it, in CPU s."""
-        environment = {**os.environ, "RELINKD_RUN_DIR": str(self._run_dir)}
-        before = _children()
-        for _ in range(count):
-            done = subprocess.run(
-                [*self._argv, "health"], env=environment, capture_output=True, check=True
-            )
-            assert done.stdout == b"ok\n"
-        return (_children() - before) / count
-
-
-def _children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 # -- the rows
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="relinkd-scale-") as folder:
-        yield Path(folder)
-
-
-@contextmanager
-def _staged(world: World) -> Iterator[tuple[Path, Apart]]:
-    with _folder() as folder, Apart(Stage, folder, world) as stage:
-        yield folder, stage
 
 
 def events(restarts: int, *, compose: bool) -> Iterator[list[str]]:
@@ -357,7 +150,7 @@ def events(restarts: int, *, compose: bool) -> Iterator[list[str]]:
     with ExitStack() as stack:
         halves = []
         for world in (SMALL, LARGE):
-            folder, stage = stack.enter_context(_staged(replace(world, compose=compose)))
+            folder, stage = stack.enter_context(staged(replace(world, compose=compose)))
             halves.append(stack.enter_context(Apart(Half, folder)))
             del stage
         spent: list[list[float]] = [[], []]
@@ -472,7 +265,7 @@ async def _by_aiohttp(socket: Path, paths: Iterable[str]) -> None:
 
 def memory(python: Path, events_: int, large: Path) -> Iterator[list[str]]:
     """Weigh the daemon in a small and in a large world, and over many events."""
-    with _staged(FEW) as (folder, stage), Running(python, folder) as relinkd:
+    with staged(FEW) as (folder, stage), Running(python, folder) as relinkd:
         yield [
             "fake",
             f"memory, {FEW.size} containers, {FEW.links} links",
@@ -508,7 +301,7 @@ def memory(python: Path, events_: int, large: Path) -> Iterator[list[str]]:
 
 def idle(python: Path, seconds: float) -> Iterator[list[str]]:
     """Measure CPU while nothing happens; what is periodic is measured apart and scaled."""
-    with _staged(FEW) as (folder, stage):
+    with staged(FEW) as (folder, stage):
         with Running(python, folder) as relinkd:
             stage.call("requests")
             before = relinkd.cpu()
@@ -546,7 +339,7 @@ def idle(python: Path, seconds: float) -> Iterator[list[str]]:
 def calls(python: Path) -> Iterator[list[str]]:
     """Count what a source's restart makes relinkd ask."""
     found = {}
-    with _folder() as folder, FakeEngine(socket=folder / "engine.sock", root=folder) as fake:
+    with temporary() as folder, FakeEngine(socket=folder / "engine.sock", root=folder) as fake:
         for name in ("back", "front"):
             fake.client.network_create(name)
         db = fake.client.create("db", network="back")
@@ -583,12 +376,12 @@ def calls(python: Path) -> Iterator[list[str]]:
 
 def measure(restarts: int, events_: int, seconds: float) -> Iterator[list[str]]:
     """Yield every row."""
-    with _folder() as folder:
+    with temporary() as folder:
         python = installed(folder)
         yield from calls(python)
         yield from idle(python, seconds)
         for compose in (False, True):
             yield from events(restarts, compose=compose)
-        with _staged(LARGE) as (large, _):
+        with staged(LARGE) as (large, _):
             yield from look(large)
             yield from memory(python, events_, large)

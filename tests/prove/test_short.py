@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import REAL, LabEngines
 from tests.prove.report import report
-from tests.prove.trial import Ground, Trial
+from tests.prove.trial import FAKE, Ground, Trial
 from tests.prove.trials import TRIALS
 
 SHORT = [
@@ -23,6 +23,7 @@ SHORT = [
     for name, key in REAL.items()
     if key in trial.engines
 ]
+ON_FAKE = [trial for trial in TRIALS.values() if FAKE in trial.engines]
 
 
 @pytest.mark.timeout(600)
@@ -32,6 +33,12 @@ def test_in_short(trial: Trial, key: str, tmp_path: Path) -> None:
         # An engine of its own: on the one that scenarios share another relinkd is the writer.
         engine = LabEngines(stack)[key]
         print(trial.play(Ground(engine, tmp_path), trial.count))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("trial", ON_FAKE, ids=lambda trial: trial.name)
+def test_in_short_on_a_fake_engine(trial: Trial, tmp_path: Path) -> None:
+    print(trial.play(Ground(None, tmp_path), trial.count))
 
 
 def test_the_report_says_what_was_measured() -> None:

@@ -11,14 +11,14 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.engine.stack import Daemon, Stack, daemon
+from tests.engine.stack import Daemon, Stack
 from tests.lab.engines import Engine
 
 PROOF = Path(__file__).parents[2] / "docs" / "proof"
@@ -30,30 +30,63 @@ Figures = dict[str, int | float | str]
 """What was counted, under the words that a reader sees."""
 
 
+REAL_ENGINES = ("20", "26", "28")
+FAKE = "fake"
+"""The key of the fake engine, for what no real one can have so much of."""
+
+
 @dataclass(frozen=True)
 class Ground:
-    """What a trial is played on: a real engine, and a folder of its own."""
+    """What a trial is played on: an engine, and a folder of its own."""
 
-    engine: Engine
+    lab: Engine | None
+    """None for the fake engine, which a trial makes in the folder itself."""
     folder: Path
+    series: dict[str, list[float]] = field(default_factory=dict)
+    """What a trial that watches something for long has to be drawn."""
+
+    @property
+    def engine(self) -> Engine:
+        """The real engine."""
+        assert self.lab is not None
+        return self.lab
+
+    @property
+    def key(self) -> str:
+        """By what the engine is asked for."""
+        return self.lab.key if self.lab else FAKE
 
     @contextmanager
-    def stack(self, *options: str) -> Iterator[Stack]:
-        """Run a relinkd of the trial's own; take its containers away at the end."""
-        with self.daemon(*options) as relinkd:
-            stack = Stack(self.engine.client, self.engine.containers_dir, relinkd)
+    def stack(self, *options: str, within: Sequence[str] = ()) -> Iterator[Stack]:
+        """Run a relinkd of the trial's own; take its containers away at the end.
+
+        What it asks is recorded, unless it runs within a command: those look at its connections.
+        """
+        engine = self.engine
+        with self._running(engine.socket, engine.containers_dir, options, within) as relinkd:
+            stack = Stack(engine.client, engine.containers_dir, relinkd)
             try:
                 yield stack
             finally:
-                self.engine.client.sweep(stack.prefix)
+                engine.client.sweep(stack.prefix)
 
     @contextmanager
-    def daemon(self, *options: str) -> Iterator[Daemon]:
-        """Run a relinkd on the engine."""
+    def on_fake(self, *options: str, within: Sequence[str]) -> Iterator[Daemon]:
+        """Run a relinkd on the fake engine that is in the folder."""
+        socket, containers = self.folder / "engine.sock", self.folder / "containers"
+        with self._running(socket, containers, options, within) as relinkd:
+            yield relinkd
+
+    @contextmanager
+    def _running(
+        self, socket: Path, containers: Path, options: Sequence[str], within: Sequence[str]
+    ) -> Iterator[Daemon]:
         run_dir = self.folder / f"run-{time.monotonic_ns()}"
         run_dir.mkdir()
-        engine = self.engine
-        with daemon(engine.socket, engine.containers_dir, run_dir, *options) as relinkd:
+        made = Daemon(socket, containers, run_dir, *options, recorded=not within)
+        made.within = [*within]
+        with closing(made) as relinkd:
+            relinkd.start()
             yield relinkd
 
 
@@ -79,11 +112,10 @@ class Trial:
 
 TRIALS: dict[str, Trial] = {}
 """By name, in the order of the report."""
-EVERY_ENGINE = ("20", "26", "28")
 
 
 def trial(
-    title: str, *, short: int, full: int, unit: str, engines: tuple[str, ...] = EVERY_ENGINE
+    title: str, *, short: int, full: int, unit: str, engines: tuple[str, ...] = REAL_ENGINES
 ) -> Callable[[Callable[[Ground, int], Figures]], Callable[[Ground, int], Figures]]:
     """Make a trial of a function; its docstring is what the reader is told."""
 
@@ -100,18 +132,20 @@ def proof(done: Trial, ground: Ground, count: int) -> Mapping[str, object]:
     """Play a trial, and return what is kept of it, whether its promises held or not."""
     begun = time.monotonic()
     broken, figures = "", Figures()
+    ground.series.clear()
     try:
         figures = done.play(ground, count)
     except AssertionError as error:
         broken = str(error).partition("\n")[0] or "an assertion failed"
     return {
         "trial": done.name,
-        "engine": ground.engine.version,
+        "engine": ground.lab.version if ground.lab else "a fake one",
         "count": count,
         "unit": done.unit,
         "held": not broken,
         "broken": broken,
         "figures": figures,
+        "series": dict(ground.series),
         "seconds": round(time.monotonic() - begun),
         "date": datetime.now(UTC).date().isoformat(),
         "relinkd": _commit(),
@@ -153,7 +187,8 @@ def grounds(folder: Path) -> Iterator[Callable[[str], Ground]]:
             if key not in started:
                 own = folder / key
                 own.mkdir()
-                started[key] = Ground(stack.enter_context(lab_engine(key)), own)
+                lab = None if key == FAKE else stack.enter_context(lab_engine(key))
+                started[key] = Ground(lab, own)
             return started[key]
 
         yield ground

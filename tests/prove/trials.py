@@ -1,6 +1,6 @@
 """All trials, in the order of the report."""
 
-from tests.prove import restarts
+from tests.prove import floods, longrun, restarts
 from tests.prove.trial import TRIALS, Ground
 
-__all__ = ["TRIALS", "Ground", "restarts"]
+__all__ = ["TRIALS", "Ground", "floods", "longrun", "restarts"]
