@@ -516,6 +516,8 @@ def test_a_stranger_never_steps_in(
     made = project("made", STRANGER)
     made.up("web", "alone")
     made.await_lookup("web", "db", HELD)
+    # What it asked before its file was right: on a busy machine its first process may be sooner.
+    before = len(stack.client.logs(made.id("web")).split()) + 1
     row = stack.state("made-web-1", "db")
     assert (row["state"], row["held"]) == ("waiting", True)
     assert "write /db" in row["reason"]
@@ -529,9 +531,9 @@ def test_a_stranger_never_steps_in(
     made.await_lookup("web", "db", HELD)
     until(lambda: stack.client.logs(made.id("web")).endswith(f"{NOBODY}\n"))
     assert stranger[:12] in _answers(stack, made.id("alone"))  # as the DNS has it
-    assert _answers(stack, made.id("web")) == answers
+    assert _answers(stack, made.id("web"), before) == answers
 
 
-def _answers(stack: Stack, asking: str) -> set[str]:
-    """Return what a container that asks all the time was answered so far."""
-    return set(stack.client.logs(asking).split())
+def _answers(stack: Stack, asking: str, before: int = 0) -> set[str]:
+    """Return what a container that asks all the time was answered so far, but for the first."""
+    return set(stack.client.logs(asking).split()[before:])

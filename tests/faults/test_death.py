@@ -1,5 +1,7 @@
 """Killed at every step of a delivery, and in the middle of a write; then the next one delivers.
 
+That it is also killed at random moments is a trial (tests/prove/deaths.py).
+
 The steps are the system calls that touch a file: a child delivers, and dies at the n-th of them,
 for every n that there is. What it leaves must be a file that a resolver reads rightly, and what the
 next delivery makes of it must be what an undisturbed one makes.
@@ -164,31 +166,6 @@ def test_the_steps_are_all_that_touch_a_file() -> None:
         text = Path(module.__file__ or "").read_text()
         called = {word for word in ("os.write(", "os.rename", "os.unlink", "mmap") if word in text}
         assert not called
-
-
-@pytest.mark.parametrize("turn", range(6))
-def test_at_a_random_moment_under_load(tmp_path: Path, turn: int) -> None:
-    with FakeEngine("28", socket=tmp_path / "docker.sock", root=tmp_path) as fake:
-        fake.containers_dir.mkdir(exist_ok=True)
-        daemon = Daemon(fake.socket, fake.containers_dir, tmp_path, recorded=False)
-        stack = Stack(fake.client, fake.containers_dir, daemon)
-        db = stack.run("db")
-        webs = [stack.run(f"web{number}", "db") for number in range(20)]
-        daemon.start()
-        for _ in range(3):
-            deadline = time.monotonic() + 0.05 + turn * 0.037
-            while time.monotonic() < deadline:
-                stack.client.restart(db)
-            assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
-            for web in webs:
-                assert stack.lookup(web, "localhost") == ["127.0.0.1", "::1"]
-                assert all(len(line.split()) >= 2 for line in stack.hosts(web).splitlines())
-            daemon.start()
-            for web in webs:
-                stack.await_lookup(web, "db", stack.address(db))
-                text = stack.hosts(web)
-                assert text.count("# relinkd begin") == text.count("# relinkd end") == 1
-        assert daemon.stop() == 0
 
 
 def test_in_order_under_load_and_with_an_engine_that_hangs(tmp_path: Path) -> None:
