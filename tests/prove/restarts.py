@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -121,7 +122,10 @@ def _resolving(stack: Stack, library: str, folder: Path) -> str:
     own = folder / library
     own.mkdir(exist_ok=True)
     command = ["/resolver", "localhost", ALIAS]
-    return stack.run(library, ALIAS, cmd=command, binds=binds(library, own))
+    container = stack.run(library, ALIAS, cmd=command, binds=binds(library, own))
+    # As the readers: interrupted at any point, with what the engine and relinkd leave of the time.
+    os.setpriority(os.PRIO_PROCESS, stack.client.inspect(container)["State"]["Pid"], 19)
+    return container
 
 
 def _names(line: str, addresses: set[str]) -> bool:
