@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.bench.stage import LINKS, Apart, Stage, World
 from tests.engine.stack import Daemon, Stack, until
+from tests.lab.client import Client
 from tests.prove.gauge import INSIDE, Gauge
 from tests.prove.trial import Figures, Ground, trial
 
@@ -83,8 +84,8 @@ def restart_flood(ground: Ground, count: int) -> Figures:
         with gauge.unread(lambda: stack.client.pause(ids["c0"])) as unread:
             stack.client.unpause(ids["c0"])
             begun = time.monotonic()
-            at_once = ThreadPoolExecutor(count)
-            list(at_once.map(stack.client.restart, ids.values()))
+            with ThreadPoolExecutor(count) as at_once:
+                list(at_once.map(_patient(stack).restart, ids.values()))
             over = time.monotonic()
             until(lambda: not wrong(), "the lines after the flood", PATIENCE)
             right = time.monotonic()
@@ -261,6 +262,11 @@ def _make_events(stack: Stack, container: str, count: int) -> int:
                 answer.read()
                 assert answer.status == http.HTTPStatus.CREATED
     return count
+
+
+def _patient(stack: Stack) -> Client:
+    """Return a client that waits as long as an engine needs that has very much to do."""
+    return Client(stack.client.socket, api=stack.client.api, timeout=PATIENCE)
 
 
 def _stay() -> bytes:
