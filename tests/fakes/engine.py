@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from tests.fakes.faults import Faults, Rule, fail_by, mangled
+from tests.fakes.faults import Faults, Rule, fail_by, hold_back, mangled
 from tests.fakes.generations import GENERATIONS, Json, Timing, Version
 from tests.fakes.journal import Subscriber, encoded, modern, wanted
 from tests.fakes.model import BUILTIN, EngineError, signal_number
@@ -33,6 +33,9 @@ T = TypeVar("T")
 _VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)")
 # Go's server sends longer answers in chunks.
 _CHUNKED_ABOVE = 2048
+# Of the loop, from a socket's accepting to its connection, or from a connection's end to the
+# socket's: asyncio needs two or three.
+_TURNS = 5
 # A subscriber that reads nothing is told about 1,200 events, and then loses the others.
 _STALLED = 1200 * 400
 
@@ -162,6 +165,7 @@ class FakeEngine:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await _turns()  # what was closed or aborted lets go of its socket only then
 
     @property
     def timing(self) -> Timing:
@@ -209,12 +213,16 @@ class FakeEngine:
 
     def stop_listening(self) -> None:
         """Go away: the socket is removed, every connection breaks."""
-        self.call(self._go_away)
+        self.wait(self._go_away())
 
-    def _go_away(self) -> None:
+    async def _go_away(self) -> None:
         if self._server:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            for listener in server.sockets:
+                self._loop.remove_reader(listener.fileno())
+            # asyncio loses what it accepted just now for a server that is closed then.
+            await _turns()
+            server.close()
             self.socket.unlink(missing_ok=True)
         for writer in self._connections:
             _abort(writer)
@@ -225,7 +233,7 @@ class FakeEngine:
 
     async def _listen(self) -> None:
         self.socket.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self.socket)
+        self._server = await asyncio.start_unix_server(self._accept, self.socket)
 
     def restart(self, generation: str | None = None, *, keep: bool = True) -> None:
         """Restart the engine, as another generation if one is named; its history is lost.
@@ -240,7 +248,7 @@ class FakeEngine:
                 await self.world.shut_down()
             for subscriber in [*self.world.journal.subscribers]:
                 subscriber.close()
-            self._go_away()
+            await self._go_away()
             await self.world.boot(known)
             await self._listen()
 
@@ -248,8 +256,14 @@ class FakeEngine:
 
     # -- serving
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Coroutine[Any, Any, None]:
+        # At once: a task that is cancelled before its first step closes nothing.
         self._connections.add(writer)
+        return self._serve(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while request := await self._read(reader):
                 self.requests.append(request)
@@ -258,8 +272,11 @@ class FakeEngine:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass  # the client went away, or this engine did
         finally:
-            self._connections.discard(writer)
             writer.close()
+            # With bytes left for a client that reads nothing it is open for as long as that.
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+            self._connections.discard(writer)
 
     async def _read(self, reader: asyncio.StreamReader) -> Request | None:
         try:
@@ -296,6 +313,7 @@ class FakeEngine:
                 await self._stream(request, api, reader, writer)
                 return False
             answer = await self._dispatch(request, api)
+            await hold_back(rules)
         except EngineError as fault:
             answer = self._refusal(fault, request.version)
         return await self._send(request, answer, rules, writer)
@@ -549,8 +567,14 @@ def _dotted(version: Version) -> str:
     return ".".join(map(str, version))
 
 
+async def _turns() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+
+
 def _abort(writer: asyncio.StreamWriter) -> None:
-    if not writer.is_closing():  # asyncio's own fails on one that has been closed
+    # One that closes with bytes left is still open; asyncio's own fails on one that is not.
+    if not writer.is_closing() or writer.transport.get_write_buffer_size():
         writer.transport.abort()
 
 

@@ -29,6 +29,8 @@ class Rule:
 
     pattern: str
     seconds: float = 0
+    # Whether the answer is made before the wait, and is old when it comes.
+    stale: bool = False
     status: int | None = None
     message: str = ""
     times: int | None = None
@@ -157,9 +159,11 @@ class Faults:
 
         self._in_loop(act)
 
-    def delay(self, path: str, seconds: float, times: int | None = None) -> None:
-        """Answer later."""
-        self._add(Rule(path, seconds=seconds, times=times))
+    def delay(
+        self, path: str, seconds: float, times: int | None = None, *, stale: bool = False
+    ) -> None:
+        """Answer later: with what is true then or, stale, with what was true when asked."""
+        self._add(Rule(path, seconds=seconds, times=times, stale=stale))
 
     def fail(
         self, path: str, status: int = 500, times: int | None = None, message: str = "no"
@@ -192,9 +196,16 @@ class Faults:
         for rule in rules:
             if rule.gate:
                 await rule.gate.wait()
-            if rule.seconds:
+            if rule.seconds and not rule.stale:
                 await asyncio.sleep(rule.seconds)
         return rules
+
+
+async def hold_back(rules: list[Rule]) -> None:
+    """Wait with an answer that is made already, if a rule says so."""
+    for rule in rules:
+        if rule.stale:
+            await asyncio.sleep(rule.seconds)
 
 
 def fail_by(rules: list[Rule]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class HostsFiles:
         self.generation = generation
         self._root = root
         self._timing = timing
+        # As dockerd's own of each file: between its reading and writing nobody else of it writes.
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def own_path(self, container: Container) -> Path:
         """Return where the engine keeps a container's own file."""
@@ -91,7 +94,8 @@ class HostsFiles:
             lines += of_links * container.link_copies
         if container.mode == "host" and not extra:
             lines = _lines(Path("/etc/hosts"))
-        await self._write(container, lines)
+        async with self._locks[container.id]:
+            await self._write(container, lines)
         for endpoint in container.endpoints.values():
             await self.append(container, own_lines(container, endpoint))
 
@@ -100,26 +104,32 @@ class HostsFiles:
         path = self.path(container)
         if not path or not lines:
             return
-        if self.generation.number >= 28:
-            text = "".join(f"{line}\n" for line in lines)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
-            os.write(descriptor, text.encode())
-            os.close(descriptor)
-        else:
-            await self._write(container, [*_lines(path), *lines])
+        async with self._locks[container.id]:
+            if self.generation.number >= 28:
+                self._add(path, lines)
+            else:
+                await self._write(container, [*_lines(path), *lines])
+
+    def _add(self, path: Path, lines: list[str]) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.write(descriptor, text.encode())
+        os.close(descriptor)
 
     async def leave(self, container: Container, lines: list[str]) -> None:
         """Take a container's own lines of one network out: from 28 on, exactly these."""
         if (path := self.path(container)) and path.exists():
-            await self._write(container, [ln for ln in _lines(path) if ln and ln not in lines])
+            async with self._locks[container.id]:
+                await self._write(container, [ln for ln in _lines(path) if ln and ln not in lines])
 
     async def delete_names(self, container: Container, names: Iterable[str]) -> None:
         """Take out, up to 27, the lines that end in a tab and a name, whatever their address."""
         if path := self.path(container):
             ends = tuple(f"\t{name}" for name in names)
-            await self._write(
-                container, [ln for ln in _lines(path) if ln and not ln.endswith(ends)]
-            )
+            async with self._locks[container.id]:
+                await self._write(
+                    container, [ln for ln in _lines(path) if ln and not ln.endswith(ends)]
+                )
 
     async def update(self, recipient: Container, link: Link, endpoint: Endpoint) -> None:
         """Give an alias its source's addresses, as dockerd does: by pattern, one after the other.
@@ -134,9 +144,12 @@ class HostsFiles:
         if self.generation.number < 28:
             addresses.reverse()
         for address in addresses:
-            text = "".join(f"{line}\n" for line in _lines(path))
-            changed = pattern.sub(rf"{address}\2\3", text)
-            await self._write(recipient, changed.splitlines())
+            async with self._locks[recipient.id]:
+                if not path.exists():
+                    return  # removed meanwhile
+                text = "".join(f"{line}\n" for line in _lines(path))
+                changed = pattern.sub(rf"{address}\2\3", text)
+                await self._write(recipient, changed.splitlines())
 
 
 def _lines(path: Path) -> list[str]:

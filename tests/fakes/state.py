@@ -13,7 +13,8 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -103,6 +104,13 @@ class World:
             if link.source is container
         ]
         return [f"/{container.name}", *extra]
+
+    @asynccontextmanager
+    async def _locked(self, container: Container) -> AsyncIterator[None]:
+        """Hold a container's lock; who waited for it while it was removed is refused."""
+        async with container.lock:
+            self.find(container.id)
+            yield
 
     def _owner(self, container: Container) -> Container:
         """Return whose network a container uses: its own, or that of x in container:x mode."""
@@ -227,7 +235,7 @@ class World:
 
     async def rename(self, container: Container, name: str) -> None:
         """Give a container another name."""
-        async with container.lock:
+        async with self._locked(container):
             old, name = container.name, name.removeprefix("/")
             if name == old:
                 raise EngineError(
@@ -244,7 +252,7 @@ class World:
 
     async def start(self, container: Container) -> None:
         """Start a container; its lock is held from before `connect` until after `start`."""
-        async with container.lock:
+        async with self._locked(container):
             if container.paused:
                 raise EngineError(
                     HTTPStatus.CONFLICT, "cannot start a paused container, try unpause instead"
@@ -453,7 +461,7 @@ class World:
         if again:
             await pause(self.timing.restart_backoff)
             async with container.lock:
-                if container.status == "restarting":
+                if container.status == "restarting" and container.id in self.containers:
                     await self._start(container)
 
     def _ended(self, container: Container, code: int, *, again: bool) -> None:
@@ -493,7 +501,7 @@ class World:
 
     async def freeze(self, container: Container, *, on: bool) -> None:
         """Pause or unpause a container: it keeps its addresses."""
-        async with container.lock:
+        async with self._locked(container):
             ident = container.id
             if container.paused is on:
                 raise EngineError(
@@ -517,7 +525,7 @@ class World:
 
     async def connect(self, name: str, container: Container, config: Json) -> None:
         """Connect a container to a network; only a running one makes an event, or is refused."""
-        async with container.lock:
+        async with self._locked(container):
             if not container.running:
                 network = next((n for n in self.networks.values() if name in (n.id, n.name)), None)
                 container.endpoints[network.name if network else name] = Endpoint(config)
@@ -547,7 +555,7 @@ class World:
 
     async def disconnect(self, name: str, container: Container, *, force: bool) -> None:
         """Disconnect a container; by force also from a network that is gone."""
-        async with container.lock:
+        async with self._locked(container):
             try:
                 network = self.networks.find(name)
             except EngineError:
@@ -592,7 +600,8 @@ class World:
         for container in [*self.containers.values()]:
             if container.running:
                 by_hand = container.manually_stopped
-                await self.stop(container, 0)
+                with suppress(EngineError):  # it ended by itself meanwhile
+                    await self.stop(container, 0)
                 container.manually_stopped = by_hand
 
     async def boot(self, generation: Generation) -> None:
@@ -601,8 +610,8 @@ class World:
         self.journal.ring.clear()
         for container in [*self.containers.values()]:
             if not container.running and self._restarts(container, container.exit_code):
-                async with container.lock:
-                    await self._start(container)
+                with suppress(EngineError):  # dockerd logs it and comes up
+                    await self.start(container)
 
     def populate(
         self,
