@@ -10,6 +10,7 @@ import struct
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ INSIDE = [sys.executable, inside.__file__]
 """What a daemon must run within for its tasks to be counted."""
 SAMPLE = 0.005
 """Seconds between two looks at what is unread."""
+QUIET = 0.2
+"""Seconds in which an answer comes that is on its way."""
 _PIDFD_GETFD = 438  # Linux 5.6; the same number on every machine
 
 
@@ -119,8 +122,8 @@ class Gauge:
 
     def _stream(self, cause_event: Callable[[], object]) -> int:
         sockets = [self._take(fd) for fd, what in self._fds().items() if what[:7] == "socket:"]
-        os.kill(self.pid, signal.SIGSTOP)
         try:
+            self._stand_still(sockets)
             cause_event()
             until(lambda: any(map(_waiting, sockets)), "an event in the stream")
             (stream,) = (fd for fd in sockets if _waiting(fd))
@@ -130,6 +133,16 @@ class Gauge:
             if fd != stream:
                 os.close(fd)
         return stream
+
+    def _stand_still(self, sockets: list[int]) -> None:
+        """Stop the process at a moment when no answer is on its way."""
+        while True:
+            os.kill(self.pid, signal.SIGSTOP)
+            time.sleep(QUIET)
+            if not any(map(_waiting, sockets)):
+                return
+            os.kill(self.pid, signal.SIGCONT)
+            time.sleep(QUIET)
 
     def _take(self, fd: int) -> int:
         """Return a descriptor of the same open file."""

@@ -88,6 +88,7 @@ def torn_reads(ground: Ground, count: int) -> Figures:
                 stack.await_lookup(web, ALIAS, stack.address(db))
         logs = {library: stack.client.logs(each) for library, each in inside.items()}
         readers.close()
+    foreign = {line for each in ours for line in each.lines - own if not _names(line, addresses)}
     figures = Figures(
         {
             "reads outside": sum(each.seen["reads"] for each in ours),
@@ -95,10 +96,7 @@ def torn_reads(ground: Ground, count: int) -> Figures:
             "empty": sum(each.seen["empty"] for each in ours),
             "cut": sum(each.seen["cut"] for each in ours),
             "without localhost": sum(each.seen["without localhost"] for each in ours),
-            "foreign lines": sum(
-                len([line for line in each.lines - own if not _names(line, addresses)])
-                for each in ours
-            ),
+            "foreign lines": len(foreign),
         }
     )
     for library, log in logs.items():
@@ -112,7 +110,7 @@ def torn_reads(ground: Ground, count: int) -> Figures:
         figures[f"late, {library}"] = late
     promised = [figures[name] for name in figures if "failed" in name]
     promised += [figures[name] for name in ("empty", "cut", "without localhost", "foreign lines")]
-    assert not any(promised), figures
+    assert not any(promised), (sorted(foreign), addresses, figures)
     for name in ("reads", "empty", "cut", "without localhost"):
         figures[f"--link: {name}"] = theirs.seen[name]
     return figures
