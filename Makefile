@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench prove format clean
+.PHONY: demo test check bench prove soak format clean
 
 # Pinned by version and hash; the package itself is built by the pinned hatchling.
 $(STAMP): pyproject.toml tests/requirements.txt
@@ -34,6 +34,11 @@ bench: $(STAMP)
 prove: $(STAMP)
 	$(BIN)/python -m tests.lab prepare
 	$(BIN)/python -m tests.prove $(ARGS)
+
+# An hour of churn on a real engine: does anything grow?
+soak: $(STAMP)
+	$(BIN)/python -m tests.lab prepare
+	$(BIN)/python -m tests.prove churn
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.prove.plot import plot
 from tests.prove.trial import PROOF, TRIALS, Trial
 
 REPORT = PROOF.parent / "reliability.md"
@@ -14,7 +15,7 @@ _HEAD = """# What was proved, and how
 
 Made by `make prove` from the figures in [proof/](proof/); a test compares the two. Each trial makes
 its fault for real, on private engines, and fails where a promise breaks; `make test` plays the same
-trials in short (`RELINKD_REPEATS=10 make test` for ten times as much).
+trials in short (`RELINKD_REPEATS=10 make test` for ten times as much). What broke stands here too.
 """
 
 
@@ -28,9 +29,30 @@ def report(kept: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([_HEAD, *_sections(kept)])
 
 
+def pictures(kept: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
+    """Return what is to be drawn of these: the files below docs/proof, and what they hold."""
+    return {
+        PROOF / _picture(proof): plot(
+            f"{TRIALS[proof['trial']].title}, on {proof['engine']}",
+            f"from the first to the last of {proof['count']:,} {proof['unit']}, "
+            f"in {proof['seconds'] / 60:.0f} minutes",
+            proof["series"],
+        )
+        for proof in kept
+        if proof["series"]
+    }
+
+
+def _picture(proof: Mapping[str, Any]) -> str:
+    return f"{proof['trial']}.svg"
+
+
 def write() -> Path:
-    """Write the report on all that is kept."""
-    REPORT.write_text(report(proofs()), "utf-8")
+    """Write the report on all that is kept, and draw what is to be drawn."""
+    kept = proofs()
+    for path, picture in pictures(kept).items():
+        path.write_text(picture, "utf-8")
+    REPORT.write_text(report(kept), "utf-8")
     return REPORT
 
 
@@ -52,6 +74,9 @@ def _section(trial: Trial, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for name in names:
         yield _row(name, *(_number(row["figures"].get(name, "")) for row in rows))
     yield ""
+    for row in rows:
+        if row["series"]:
+            yield f"![{trial.title}: what relinkd used](proof/{_picture(row)})\n"
     made = sorted({_made(row) for row in rows})
     yield f"<sub>{'; '.join(made)}</sub>\n"
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.conftest import REAL, LabEngines
-from tests.prove.report import report
-from tests.prove.trial import FAKE, Ground, Trial
+from tests.prove.plot import HEAD, ROW
+from tests.prove.report import REPORT, pictures, proofs, report
+from tests.prove.trial import FAKE, PROOF, Ground, Trial
 from tests.prove.trials import TRIALS
 
 SHORT = [
@@ -50,6 +52,9 @@ def test_the_report_says_what_was_measured() -> None:
         "held": True,
         "broken": "",
         "figures": {"entry still there at the intruder's start": 0, "median, ms": 12.5},
+        "series": {},
+        "seconds": 90,
+        "unit": trial.unit,
         "date": "2026-01-02",
         "relinkd": "abc",
         "python": "3.11.2",
@@ -63,3 +68,34 @@ def test_the_report_says_what_was_measured() -> None:
     assert f"| {trial.unit} | 1,234 | 1,234 |" in lines
     assert "| median, ms |  | 12.5 |" in lines
     assert trial.what in lines
+
+
+def test_what_is_watched_is_drawn() -> None:
+    kept = {
+        "trial": "churn",
+        "engine": "28.5.2",
+        "count": 3600,
+        "unit": "seconds of churn",
+        "seconds": 3612,
+        "series": {"memory": [40.0, 50.0, 45.0], "tasks": [6, 6, 6]},
+    }
+    ((path, picture),) = pictures([kept]).items()
+    assert path.name == "churn.svg"
+    root = ET.fromstring(picture)
+    lines = [each.attrib["points"].split() for each in root.iter() if "points" in each.attrib]
+    heights = [[float(point.partition(",")[2]) for point in line] for line in lines]
+    memory, tasks = heights
+    assert len({*tasks}) == 1
+    bottom = HEAD + ROW
+    assert [bottom - each for each in memory] == pytest.approx(
+        [0.9 * ROW * share for share in (0.8, 1.0, 0.9)], abs=0.1
+    )
+    assert "60 minutes" in picture
+
+
+def test_the_report_in_docs_is_what_the_figures_say() -> None:
+    kept = proofs()
+    assert REPORT.read_text("utf-8") == report(kept)
+    drawn = pictures(kept)
+    assert {path: path.read_text("utf-8") for path in drawn} == drawn
+    assert {*PROOF.glob("*.svg")} == {*drawn}

@@ -136,7 +136,10 @@ def proof(done: Trial, ground: Ground, count: int) -> Mapping[str, object]:
     try:
         figures = done.play(ground, count)
     except AssertionError as error:
-        broken = str(error).partition("\n")[0] or "an assertion failed"
+        # A trial that comes to its end says what it counted, others what they waited for.
+        said = error.args[0] if error.args else "an assertion failed"
+        figures = said if isinstance(said, dict) else figures
+        broken = "see below" if said is figures else str(said).partition("\n")[0]
     return {
         "trial": done.name,
         "engine": ground.lab.version if ground.lab else "a fake one",
