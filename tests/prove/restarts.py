@@ -77,7 +77,7 @@ def torn_reads(ground: Ground, count: int) -> Figures:
         )
         for container in (web, *inside.values()):
             stack.await_lookup(container, ALIAS, stack.address(db))
-        own = {line for line in stack.hosts(web).splitlines() if ALIAS not in line}
+        own = {line for line in stack.hosts(web).splitlines() if ALIAS not in line.split()}
         ours = [readers.enter_context(reading(stack.hosts_path(web), size)) for size in (0, 1024)]
         theirs = readers.enter_context(reading(stack.hosts_path(engines_own), 0))
         addresses = {stack.address(db)}
