@@ -704,6 +704,7 @@ async def test_a_large_answer_is_read_off_the_loop(
 
         engine.script("/containers/.{9,}/json", answer(b"", 404))
         monkeypatch.setattr(parse, name, held)
+        monkeypatch.setattr("watchers.engine.DEADLINE", WATCHDOG)  # however busy the machine is
         async with running(engine.address) as watched:
             await until(lambda: order)
             watched.changes.clear()
