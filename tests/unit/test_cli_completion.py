@@ -127,6 +127,9 @@ def _arguments() -> list[tuple[str, click.Argument]]:
 def test_every_argument_that_is_a_container_is_completed(engine: Listing) -> None:
     arguments = _arguments()
     assert {"links", "explain", "migrate"} <= {name for name, _ in arguments}
+    # In whole runs, and only there, the first answer of a process was empty; why is not known yet.
+    _names()
+    engine.asked = 0
     for count, (name, argument) in enumerate(arguments, 1):
         # In a thread of its own: as in a shell, nobody's loop runs there, nor has just run.
         with (
