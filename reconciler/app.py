@@ -65,7 +65,7 @@ def _check_host_names(settings: Settings) -> None:
         CannotRunError: it cannot.
     """
     if settings.host_names_file is not None:
-        from reconciler.deliver.names import HostFile  # noqa: PLC0415
+        from reconciler.deliver.names import HostFile  # noqa: PLC0415 - only where allowed
 
         if problem := HostFile(Path(settings.host_names_file)).problem():
             raise CannotRunError(problem)
@@ -117,22 +117,22 @@ def sinks(
     allow = {*settings.allow}
     env: Sink | None = None
     if "env-file" in allow:
-        from reconciler.deliver.env import EnvFiles  # noqa: PLC0415
+        from reconciler.deliver.env import EnvFiles  # noqa: PLC0415 - only where allowed
 
         env = EnvFiles(mirror, graph)
         yield env
     if allow & {"exec", "signal", "restart"}:
-        from reconciler.deliver.tell import Tell  # noqa: PLC0415
+        from reconciler.deliver.tell import Tell  # noqa: PLC0415 - only where allowed
 
         tell = Tell(mirror, graph, allow)
         tell.after = env
         yield tell
     if "private" in allow:
-        from reconciler.deliver.private import PrivateNetworks  # noqa: PLC0415
+        from reconciler.deliver.private import PrivateNetworks  # noqa: PLC0415 - only where allowed
 
         yield PrivateNetworks(mirror, graph, settings.private_pool, files)
     if settings.host_names_file is not None:
-        from reconciler.deliver.names import HostNames  # noqa: PLC0415
+        from reconciler.deliver.names import HostNames  # noqa: PLC0415 - only where allowed
 
         yield HostNames(mirror, graph, settings.host_names_file, settings.host_names_suffix)
 

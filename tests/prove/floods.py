@@ -18,7 +18,7 @@ from tests.bench.stage import LINKS, Apart, Stage, World
 from tests.engine.stack import Daemon, Stack, until
 from tests.lab.client import Client
 from tests.prove.gauge import INSIDE, Gauge
-from tests.prove.trial import Figures, Ground, trial
+from tests.prove.trial import FAKE, Figures, Ground, trial
 
 BY_EVENTS_ALONE = "--resync=1h"
 """An engine drops events for a reader that is slow; with no look to come nothing hides that."""
@@ -216,7 +216,7 @@ def foreign_flood(ground: Ground, count: int) -> Figures:
     short=300,
     full=10_000,
     unit="containers, all restarted in one burst",
-    engines=("fake",),
+    engines=(FAKE,),
 )
 def ten_thousand(ground: Ground, count: int) -> Figures:
     """A fake engine, as it can have so many: networks of a hundred containers, each linked to the

@@ -12,7 +12,7 @@ from tests.bench.stage import Apart, Stage, World
 from tests.engine.stack import Stack, until
 from tests.lab.client import ApiError
 from tests.prove.gauge import INSIDE, USED, Gauge, Use, series
-from tests.prove.trial import Figures, Ground, trial
+from tests.prove.trial import FAKE, Figures, Ground, trial
 
 SAMPLES = 120
 """How often a long run is looked at."""
@@ -64,7 +64,7 @@ def at_rest(gauge: Gauge) -> Use:
     short=4000,
     full=1_000_000,
     unit="events",
-    engines=("fake",),
+    engines=(FAKE,),
 )
 def million_events(ground: Ground, count: int) -> Figures:
     """Fifty containers with 250 links on a fake engine: they restart, others come and go with links
