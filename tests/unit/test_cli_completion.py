@@ -127,11 +127,8 @@ def _arguments() -> list[tuple[str, click.Argument]]:
 def test_every_argument_that_is_a_container_is_completed(engine: Listing) -> None:
     arguments = _arguments()
     assert {"links", "explain", "migrate"} <= {name for name, _ in arguments}
-    # In whole runs, and only there, the first answer of a process was empty; why is not known yet.
-    _names()
-    engine.asked = 0
     for count, (name, argument) in enumerate(arguments, 1):
-        # In a thread of its own: as in a shell, nobody's loop runs there, nor has just run.
+        # In a thread of its own, where as in a shell no loop was left by whatever ran before.
         with (
             click.Context(cli.get_command(click.Context(cli), name) or cli) as ctx,
             ThreadPoolExecutor(1) as pool,
