@@ -65,7 +65,8 @@ def move(stack: Stack, source: str) -> str:
     """Have a source come up again at another address, its old one being taken."""
     before = stack.address(source)
     stack.client.stop(source)
-    stack.run(f"squatter-{time.monotonic_ns()}")
+    # Others that restart meanwhile may have the address for a moment: until a squatter has it.
+    until(lambda: stack.address(stack.run(f"squatter-{time.monotonic_ns()}")) == before, "it")
     stack.client.start(source)
     after = stack.address(source)
     assert after != before

@@ -7,9 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import anyio
 import click
@@ -22,6 +22,7 @@ from tests.builders import container
 from watchers.errors import EngineGoneError
 from watchers.model import ListAnswer
 
+ROOT = Path(__file__).parents[2]
 CHECK = {"bash": ["-n"], "zsh": ["-n"], "fish": ["--no-execute"]}
 
 
@@ -124,18 +125,26 @@ def _arguments() -> list[tuple[str, click.Argument]]:
     return [(name, each) for name, each in found if each.name in ("recipient", "source")]
 
 
-def test_every_argument_that_is_a_container_is_completed(engine: Listing) -> None:
-    arguments = _arguments()
-    assert {"links", "explain", "migrate"} <= {name for name, _ in arguments}
-    for count, (name, argument) in enumerate(arguments, 1):
-        # In a thread of its own, where as in a shell no loop was left by whatever ran before.
-        with (
-            click.Context(cli.get_command(click.Context(cli), name) or cli) as ctx,
-            ThreadPoolExecutor(1) as pool,
-        ):
-            found = pool.submit(argument.shell_complete, ctx, "we").result()
-        assert [each.value for each in found] == ["web", "webber"], name
-        assert engine.asked == count
+def complete_each() -> None:
+    """Print, for each argument that is a container, what completes `we`."""
+    found = Listing("web", "db", "webber")
+    with patch.multiple(completion, open_engine=found.open, DEADLINE=60.0):
+        for name, argument in _arguments():
+            with click.Context(cli.get_command(click.Context(cli), name) or cli) as ctx:
+                values = [each.value for each in argument.shell_complete(ctx, "we")]
+            print(name, *values, found.asked)
+
+
+def test_every_argument_that_is_a_container_is_completed() -> None:
+    # In a process of its own, as in a shell.
+    script = f"from {__name__} import complete_each; complete_each()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert {"links", "explain", "migrate"} <= {name for name, *_ in rows}
+    for count, (_, *values) in enumerate(rows, 1):
+        assert values == ["web", "webber", str(count)]
 
 
 def _names(**params: object) -> list[str]:
