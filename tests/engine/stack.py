@@ -30,6 +30,11 @@ WATCHDOG = 60.0
 _numbers = itertools.count(1)
 
 
+def new_prefix() -> str:
+    """Return what the names of one play begin with."""
+    return f"s{next(_numbers)}-"
+
+
 def until(condition: Callable[[], object], what: object = "it", timeout: float = WATCHDOG) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + timeout
@@ -68,6 +73,8 @@ def early(test: Callable[P, None]) -> Callable[P, None]:
                 return test(*args, **kwargs)
             except LateError:
                 stack.client.sweep(stack.prefix)
+                # Under other names, so that what the log says of this play is not counted again.
+                stack.prefix = new_prefix()
         return test(*args, **kwargs)
 
     return play
@@ -227,7 +234,7 @@ class Stack:
     containers_dir: Path
     relinkd: Daemon
     crash: Callable[[str, int], None] | None = None
-    prefix: str = field(default_factory=lambda: f"s{next(_numbers)}-")
+    prefix: str = field(default_factory=new_prefix)
 
     def kill_process(self, container: str) -> None:
         """End a container's process without the engine having been asked."""
