@@ -402,6 +402,8 @@ def _at_endpoint(
             return _Missed("down", f"{source.name} is starting: {waits}")
     if not endpoints:
         return _Missed("down", f"{source.name} is on no network yet")
+    if owner.state == "starting" and not mirror.networks_of(owner):
+        return _Missed("down", f"{owner.name}, which is starting, is on no network yet")
     return _Missed("unreachable", _apart(declaration, source, holder, owner, mirror))
 
 

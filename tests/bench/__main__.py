@@ -30,7 +30,7 @@ HEAD = ["engine", "what", "measured", "goal", "more"]
 @contextmanager
 def _stage(key: str) -> Iterator[tuple[Stack, Path]]:
     with (
-        lab_engine(key) as engine,
+        lab_engine(key, root=Path(tempfile.gettempdir())) as engine,
         tempfile.TemporaryDirectory() as folder,
         daemon(engine.socket, engine.containers_dir, Path(folder), recorded=False) as relinkd,
     ):

@@ -39,6 +39,19 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def in_memory(room: int = 4 << 30) -> Path | None:
+    """Return a folder whose files are in memory, or None where that has no such room, in bytes."""
+    folder = Path("/dev/shm")
+    if not os.access(folder, os.W_OK):
+        return None
+    files = os.statvfs(folder)
+    (line,) = (
+        line for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in line
+    )
+    free = min(files.f_bavail * files.f_frsize, int(line.split()[1]) << 10)
+    return folder if free > room else None
+
+
 def run(
     argv: Sequence[str | Path],
     *,

@@ -41,8 +41,9 @@ def restart_flood(ground: Ground, count: int) -> Figures:
     run; then all of the former are restarted at the same moment. First, though, only those ten,
     while relinkd stands still, so that a burst reaches it as one. Resync is an hour away, so a
     single dropped event would leave a file wrong. Promised: the burst costs each recipient two
-    writes at most, one for what is gone and one for what is back; in the end every line is right;
-    memory stays bounded, and the engine's buffer for relinkd never runs full.
+    writes at most, one for what is gone and one for what is back, and the flood as many for each
+    source, or a third where the engine takes it off its network again; in the end every line is
+    right; memory stays bounded, and the engine's buffer for relinkd never runs full.
     """
     relinkd_options = [BY_EVENTS_ALONE, "--log-level=debug"]
     with ground.stack(*relinkd_options, within=INSIDE) as stack, ThreadPoolExecutor(16) as pool:
@@ -98,7 +99,9 @@ def restart_flood(ground: Ground, count: int) -> Figures:
         by_burst, by_flood = max(burst[web] for web in webs), max(flood[web] for web in webs)
         most = gauge.memory("VmHWM")
         left = wrong()
-        lost = ids.values() - stack.client.network("bridge")["Containers"].keys()
+        there = stack.client.network("bridge")["Containers"].keys()
+        lost = [name for name in names if ids[name] not in there]
+        running = [stack.client.inspect(ids[name])["State"]["Running"] for name in lost]
         figures = Figures(
             {
                 "most writes to a recipient by the burst of ten": by_burst,
@@ -112,11 +115,13 @@ def restart_flood(ground: Ground, count: int) -> Figures:
                     (gauge.cpu() - cpu) * 1000 / (count + len(bursting)), 2
                 ),
                 "containers that the engine left without their network": len(lost),
+                "of those, running": sum(running),
                 "lines wrong in the end": left,
             }
         )
     assert by_burst <= 2, figures
-    assert by_flood <= 2 * len(bursting), figures
+    # One that the engine connects, and then takes off again, is a third write.
+    assert by_flood <= 2 * len(bursting) + len({*lost} & {*bursting}), figures
     assert unread[0] < BUFFER / 2, figures
     assert most < before + GROWTH, figures
     assert not left, figures

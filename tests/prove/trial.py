@@ -190,7 +190,7 @@ def grounds(folder: Path) -> Iterator[Callable[[str], Ground]]:
             if key not in started:
                 own = folder / key
                 own.mkdir()
-                lab = None if key == FAKE else stack.enter_context(lab_engine(key))
+                lab = None if key == FAKE else stack.enter_context(lab_engine(key, root=own))
                 started[key] = Ground(lab, own)
             return started[key]
 

@@ -664,6 +664,15 @@ class TestNetworks:
         world.add(container("db"), shop_back="10.1.0.2")
         assert world.link("web").state == "unreachable"
 
+    def test_a_starting_recipient_that_joined_none_yet_is_not_said_to_share_none(self) -> None:
+        world = World(network("back"))
+        world.add(container("web", "db", state="starting", networks=()))
+        world.add(container("db"), back="10.0.0.2")
+        link = world.link("web")
+        assert (link.state, "web, which is starting" in link.reason) == ("down", True)
+        world.connect("web", "back", "10.0.0.9")
+        assert world.link("web").state == "linked"
+
     def test_none_shared_names_both_sides(self) -> None:
         world = back()
         world.connect("web", "bridge", "10.2.0.9")
