@@ -236,7 +236,7 @@ def test_killed_again_and_again_under_load(play: Play, key: str) -> None:
 
 @each_engine
 def test_an_engine_that_stands_still(play: Play, key: str) -> None:
-    """In the middle of a source's restart, so that questions are on their way as well."""
+    """In the middle of a source's restart: nobody has lost anything, the file stays."""
     scene = play(key, resync="1m")
     stack = scene.stack
     lost = stack.address(scene.gone)
