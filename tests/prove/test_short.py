@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -99,3 +100,13 @@ def test_the_report_in_docs_is_what_the_figures_say() -> None:
     drawn = pictures(kept)
     assert {path: path.read_text("utf-8") for path in drawn} == drawn
     assert {*PROOF.glob("*.svg")} == {*drawn}
+
+
+def test_every_trial_was_played_in_full_and_held() -> None:
+    files = {path.stem: path for path in PROOF.glob("*.json")}
+    every = {f"{trial.name}-{key}": trial for trial in TRIALS.values() for key in trial.engines}
+    assert files.keys() == every.keys()
+    for stem, path in files.items():
+        kept = json.loads(path.read_text("utf-8"))
+        assert kept["held"], stem
+        assert kept["count"] >= every[stem].full, stem
