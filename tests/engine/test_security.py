@@ -448,8 +448,8 @@ def test_what_a_containers_own_program_says_is_a_short_printable_line(
     with instead(stack, tmp_path, ALL):
         db = stack.run("db", exposed=["80"])
         evil = (
-            r"rm /bin/mv; printf '#!/bin/sh\nprintf \"\\033[31m\\302\\233\\342\\200\\256evil\"; "
-            r"yes evil | tr -d \"\\n\" | head -c 100000; exit 3\n' >/bin/mv; "
+            r"""rm /bin/mv; printf '#!/bin/sh\nprintf "\\033[31m\\302\\233\\342\\200\\256evil"; """
+            r"""yes evil | tr -d "\\n" | head -c 100000; exit 3\n' >/bin/mv; """
             "chmod +x /bin/mv; sleep 1000000"
         )
         web = stack.run(
