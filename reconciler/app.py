@@ -3,8 +3,9 @@
 import asyncio
 import resource
 import signal
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import anyio
@@ -12,10 +13,11 @@ import anyio
 from reconciler import log
 from reconciler.controller import Controller
 from reconciler.core.graph import LinkGraph
+from reconciler.deliver.files import Files
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.deliver.sink import Sink
 from reconciler.reload import follow
-from reconciler.settings import Settings
+from reconciler.settings import Settings, listen_address
 from watchers.configfile import ConfigWatch
 from watchers.hostsfiles import HostsWatch
 from watchers.mirror import Mirror
@@ -30,32 +32,61 @@ class CannotRunError(Exception):
     """The daemon cannot do its work here; the text says what to mend."""
 
 
-def open_files(settings: Settings) -> HostsFiles:
-    """Open the engine's containers directory.
+def open_files(settings: Settings) -> Files:
+    """Open the engine's containers directory, or do without it where that is asked for.
 
     Raises:
         CannotRunError: it is not there, or may not be entered.
     """
-    try:
-        return HostsFiles(Path(settings.containers_dir))
-    except OSError as error:
+    why = "--delivery exec"
+    if settings.delivery != "exec":
+        try:
+            return HostsFiles(Path(settings.containers_dir))
+        except OSError as error:
+            why = f"{settings.containers_dir}: {error.strerror}"
+    if settings.delivery == "path":
         raise CannotRunError(
-            f"{settings.containers_dir}: {error.strerror}. This must be the engine's containers "
+            f"{why}. This must be the engine's containers "
             "directory (`containers` below what `docker info` calls Docker Root Dir), mounted "
-            "writable where relinkd runs; say where with --containers-dir"
-        ) from error
+            "writable where relinkd runs; say where with --containers-dir. Where it cannot be "
+            "mounted: --delivery exec --allow exec, which reaches less (docs/delivery.md)"
+        )
+    from reconciler.deliver.exec import ExecFiles  # noqa: PLC0415 - only where chosen
+
+    return ExecFiles(why)
 
 
 def run(settings: Settings) -> None:
     """Run the daemon until SIGTERM or SIGINT.
 
     Raises:
-        CannotRunError: the containers directory, or the host's hosts file, cannot be used.
+        CannotRunError: the containers directory, the host's hosts file, or the address to listen
+            on cannot be used.
     """
     _allow_open_files()
     _check_host_names(settings)
-    with open_files(settings) as files:
-        anyio.run(_main, settings, files)
+    with open_files(settings) as files, _listening(settings) as bound:
+        anyio.run(_main, settings, files, bound)
+
+
+def _listening(settings: Settings) -> AbstractContextManager[socket.socket | None]:
+    """Return the socket that metrics are asked for on, None without `--listen`.
+
+    Raises:
+        CannotRunError: nobody can listen there.
+    """
+    if settings.listen is None:
+        return nullcontext()
+    address = listen_address(settings.listen)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    try:
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        what = str(error.strerror).partition(" (")[0]
+        raise CannotRunError(
+            f"cannot listen on {settings.listen}: {what}. Say with "
+            "--listen an address of this machine, and a port that is free and may be had"
+        ) from error
 
 
 def _check_host_names(settings: Settings) -> None:
@@ -77,9 +108,9 @@ def _allow_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _main(settings: Settings, files: HostsFiles) -> None:
+async def _main(settings: Settings, files: Files, bound: socket.socket | None) -> None:
     logger = log.get_logger()
-    logger.info(log.STARTED, containers_dir=settings.containers_dir)
+    logger.info(log.STARTED, **files.told)
     async with anyio.create_task_group() as tasks:
         # Writes are never awaited in the middle, so a signal comes between two of them.
         loop = asyncio.get_running_loop()
@@ -90,6 +121,10 @@ async def _main(settings: Settings, files: HostsFiles) -> None:
             loop.add_signal_handler(signal.SIGHUP, config.ask)
         status = _Status()
         tasks.start_soon(_answer_health, Path(settings.run_dir), status.line)
+        if bound is not None:
+            from reconciler.metrics import serve  # noqa: PLC0415 - only with --listen
+
+            tasks.start_soon(serve, bound, status)
         if not files.take_lock():
             holder = files.lock_holder()
             status.standby = f"ok: standing by, the writer is {holder}"
@@ -98,8 +133,7 @@ async def _main(settings: Settings, files: HostsFiles) -> None:
                 await anyio.sleep(STANDBY_PAUSE)
         with HostsWatch() as watch:
             mirror, graph = Mirror(), LinkGraph(settings.declared_by, settings.link)
-            controller = Controller(mirror, graph, files, watch, allow=settings.allow)
-            controller.sinks += sinks(settings, mirror, graph, files)
+            controller = wired(settings, mirror, graph, files, watch)
             observer = Observer(settings.engine, mirror, controller, resync=settings.resync)
             status.controller, status.standby = controller, None
             async with anyio.create_task_group() as work:
@@ -110,9 +144,21 @@ async def _main(settings: Settings, files: HostsFiles) -> None:
     logger.info(log.STOPPED)
 
 
-def sinks(
-    settings: Settings, mirror: Mirror, graph: LinkGraph, files: HostsFiles
-) -> Iterator[Sink]:
+def wired(
+    settings: Settings, mirror: Mirror, graph: LinkGraph, files: Files, watch: HostsWatch
+) -> Controller:
+    """Return a controller with all that it is to do beside the hosts files."""
+    controller = Controller(mirror, graph, files, watch, allow=settings.allow)
+    if not isinstance(files, HostsFiles):
+        from reconciler.deliver.exec import ExecFiles, ExecWrites  # noqa: PLC0415 - only where chosen
+
+        if isinstance(files, ExecFiles):
+            controller.sinks.append(ExecWrites(mirror, graph, files, controller.look_again))
+    controller.sinks += _sinks(settings, mirror, graph, files)
+    return controller
+
+
+def _sinks(settings: Settings, mirror: Mirror, graph: LinkGraph, files: Files) -> Iterator[Sink]:
     """Yield what is done beside the hosts files; what is not allowed is not even imported."""
     allow = {*settings.allow}
     env: Sink | None = None

@@ -5,7 +5,8 @@ are pure, and a file is written in well under a millisecond.
 """
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from logging import DEBUG, INFO, WARNING
 
@@ -18,8 +19,8 @@ from reconciler.core.graph import LinkGraph
 from reconciler.core.options import Power, label_problems
 from reconciler.core.report import Live, changes, live_after, live_before, live_found, with_file
 from reconciler.core.resolve import STANDS_BY, Desired, Link, desired, owner_of
-from reconciler.deliver.hosts import HostsFiles, Outcome, Status
-from reconciler.deliver.inplace import LEASE_PATIENCE, LEASE_PAUSE
+from reconciler.deliver.files import Files
+from reconciler.deliver.inplace import LEASE_PATIENCE, LEASE_PAUSE, Outcome, Status
 from reconciler.deliver.sink import Sink
 from reconciler.workqueue import WorkQueue
 from watchers.engine import Engine
@@ -44,6 +45,7 @@ LOOK = 0.1
 """What a look costs that finds nothing to repair, in repairs: it takes time as well."""
 FILE_CLOSED = Hint("file")
 CONFIGURED = Hint("config")
+DELIVERED = Hint("delivery")
 _WARN = frozenset({"refused", "failed", "unreachable", "shadowed"})
 
 
@@ -77,7 +79,7 @@ class Controller:
         self,
         mirror: Mirror,
         graph: LinkGraph,
-        files: HostsFiles,
+        files: Files,
         watch: HostsWatch,
         *,
         allow: Collection[Power] = (),
@@ -86,6 +88,8 @@ class Controller:
         self.engine_lost: str | None = "not connected yet"
         self.sinks: list[Sink] = []
         """What is done beside the hosts files, where it is allowed."""
+        self.deliveries: Counter[Status] = Counter()
+        self.link_changes = 0
         self._allow = allow
         self._mirror = mirror
         self._files = files
@@ -93,6 +97,8 @@ class Controller:
         self._queue: WorkQueue[Key, Hint] = WorkQueue()
         self._known: dict[str, _File] = {}
         self._owners: dict[str, str] = {}
+        self._awaited: dict[str, Hint] = {}
+        """By owner: what a delivery that is under way is for."""
         self._looked = anyio.Event()
         self._turn = 0
         self._limits = log.RateLimit()
@@ -144,6 +150,10 @@ class Controller:
             self._queue.add_later(("hosts", owner), cause, ANSWER_PATIENCE)
         else:
             self._queue.add(("hosts", owner), cause)
+
+    def look_again(self, owner: str) -> None:
+        """Look at a file of which there is news: what was under way is done, or failed."""
+        self._queue.add(("hosts", owner), self._awaited.pop(owner, DELIVERED))
 
     def _is_asked(self, cause: Hint) -> bool:
         """Whether a source's `connect` waits for its address, before which nothing can be said.
@@ -215,10 +225,11 @@ class Controller:
             for sink in self.sinks:
                 tasks.start_soon(sink.run)
             with anyio.move_on_after(patience):
-                while not self._queue.idle:
-                    self._handle(*await self._queue.get())
-                while not all(sink.idle for sink in self.sinks):  # noqa: ASYNC110 - it tells nobody
-                    await anyio.sleep(0.01)
+                while not (self._queue.idle and all(sink.idle for sink in self.sinks)):
+                    if self._queue.idle:
+                        await anyio.sleep(0.01)  # a sink tells nobody when it is
+                    else:
+                        self._handle(*await self._queue.get())
                 done = True
             tasks.cancel_scope.cancel()
         return done
@@ -241,6 +252,9 @@ class Controller:
         if known is None and owner.detail is None and owner.state != "starting":
             return  # its inspect, on its way, brings it here again with all its links
         if known is not None and cause is FILE_CLOSED and self._wait_to_repair(owner, known):
+            return
+        if not self._files.ready(owner.id):
+            self._awaited[owner.id] = cause
             return
         want = desired(owner, self.graph, self._mirror)
         known = known or self._look_first(owner, want)
@@ -289,6 +303,7 @@ class Controller:
     ) -> None:
         """Take note of what became of a delivery, and have the rest of it tried again."""
         key = "hosts", owner.id
+        self.deliveries[outcome.status] += 1
         if self._log.is_enabled_for(DEBUG):
             self._log.debug(
                 log.DELIVERED,
@@ -305,6 +320,9 @@ class Controller:
             self._queue.add_later(key, cause, LEASE_PAUSE)
             return
         known.busy_since = None
+        if outcome.status is Status.UNDER_WAY:
+            self._awaited[owner.id] = cause
+            return
         if outcome.status is not Status.DONE:
             self._queue.failed(key, cause)
             if outcome.status in (Status.FAILED, Status.GONE):
@@ -324,6 +342,7 @@ class Controller:
 
     def _gone(self, container: str) -> None:
         self._known.pop(container, None)
+        self._awaited.pop(container, None)
         self._queue.forget(("hosts", container))
         self._said_labels.discard(container)
         self._limits.forget(container)
@@ -332,6 +351,32 @@ class Controller:
 
     def _watched(self, owner: str) -> bool:
         return owner in self._watch or self._watch.add(owner, self._files.path(owner))
+
+    # -- what is counted, where it is asked for ---------------------------------------------------
+
+    def sizes(self) -> tuple[int, int]:
+        """Return how many containers there are, and how many of them declare links."""
+        return len(self._mirror.containers), len(self.graph.recipients())
+
+    def owners(self) -> set[str]:
+        """Return the IDs of those whose hosts files carry links."""
+        return {*self._owners.values()}
+
+    def failed(self, owner: str) -> bool:
+        """Whether the last delivery to an owner's file failed."""
+        container, known = self._mirror.containers.get(owner), self._known.get(owner)
+        return container is not None and container.running and bool(known and known.failure)
+
+    def states(self, owner: str) -> Iterator[str]:
+        """Yield the state of each link of an owner's file, as it is in the file."""
+        container, known = self._mirror.containers.get(owner), self._known.get(owner)
+        if container is None:
+            return
+        if container.running and known is not None and known.states and not known.failure:
+            yield from (state for state, _ in known.states.values())
+            return
+        for link in desired(container, self.graph, self._mirror).links:
+            yield "failed" if link.state == "linked" else link.state
 
     # -- what is said ----------------------------------------------------------------------------
 
@@ -353,6 +398,7 @@ class Controller:
         by_alias = {link.declaration.alias.lower(): link for link in reversed(links)}
         for alias, family, before, after in changes(known.live, new):
             link = by_alias.get(alias)
+            self.link_changes += 1
             self._say(
                 INFO,
                 owner,

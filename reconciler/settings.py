@@ -31,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     """Where the engine is; None: as Docker's own client finds it."""
     containers_dir: str = CONTAINERS_DIR
     """Where the engine's `containers` directory is mounted."""
+    delivery: Literal["path", "exec", "auto"] = "path"
+    """How hosts files are reached: in that directory, or by a command in each container."""
     declared_by: tuple[Kind, ...] = KINDS
     resync: Annotated[float, msgspec.Meta(ge=1.0, le=86400.0)] = 60.0
     """Seconds between full looks."""
@@ -42,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="
     """What every name of the host's file ends in."""
     private_pool: str = "10.213.0.0/16"
     """What private networks are cut from."""
+    listen: str | None = None
+    """Where metrics are served: ADDRESS:PORT, the address of IPv6 in brackets."""
     run_dir: str = RUN_DIR
     """Where the running daemon answers `relinkd health`."""
     log_format: Literal["json", "console"] = "json"
@@ -63,6 +67,29 @@ def seconds(text: str) -> float:
     units = {"s": 1.0, "m": 60.0, "h": 3600.0}
     unit = units.get(text[-1:], 0.0)
     return float(text[:-1]) * unit if unit else float(text)
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """Read `127.0.0.1:9090` or `[::1]:9090` as an IP address and a port.
+
+    Raises:
+        ValueError: it is neither; the text says what to write.
+    """
+    host, colon, port = text.rpartition(":")
+    if colon and not host:
+        raise ValueError(
+            f"{text!r} would listen on every address; say which one, as 127.0.0.1{text}"
+        )
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        address = None
+    if address is None or bracketed != (address.version == 6):  # noqa: PLR2004 - IPv6
+        raise ValueError(f"{text!r} is no IP address and port; write 127.0.0.1:9090, or [::1]:9090")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):  # noqa: PLR2004
+        raise ValueError(f"{port!r} is no port; write one from 1 to 65535")
+    return str(address), int(port)
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -197,9 +224,19 @@ def _problem(settings: Settings) -> str | None:
             "host-names-file and --allow host-names go together: the one says where the host's "
             "hosts file is mounted, the other that it may be written"
         )
+    if settings.delivery != "path" and "exec" not in settings.allow:
+        return (
+            f"delivery: {settings.delivery} writes hosts files by a command in their containers, "
+            "and needs --allow exec as well"
+        )
     suffix = settings.host_names_suffix
     if not suffix.startswith(".") or alias_problem(suffix[1:], ""):
         return f"host-names-suffix: {suffix!r} is none; write a dot and a name, as .docker"
+    if settings.listen is not None:
+        try:
+            listen_address(settings.listen)
+        except ValueError as error:
+            return f"listen: {error}"
     return _pool_problem(settings.private_pool)
 
 

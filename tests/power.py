@@ -40,11 +40,15 @@ class Power(NamedTuple):
 
 
 RUN = Power("`run`: links, as the default", (*LOOK, EVENTS))
+BY_EXEC = Power(
+    "the same with `--delivery exec`", (*RUN.calls, ARCHIVE[0], *EXEC), (SOCKET,), allow="exec"
+)
 ROWS = (
     RUN,
     RUN._replace(
         feature="the same where the engine remaps users", capabilities="`DAC_OVERRIDE`, `LEASE`"
     ),
+    BY_EXEC,
     Power("`relinkd.env-file`", (*RUN.calls, *ARCHIVE, *EXEC), allow="env-file"),
     Power("`relinkd.on-change: signal:…`", (*RUN.calls, *EXEC), allow="signal"),
     Power("`relinkd.on-change: exec:…`", (*RUN.calls, *EXEC), allow="exec"),

@@ -9,6 +9,7 @@ aiodocker's own calls.
 
 import errno
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -224,7 +225,8 @@ async def _message(response: aiohttp.ClientResponse) -> str:
     try:
         return str(msgspec.json.decode(body)["message"])
     except (ValueError, RecursionError, KeyError, TypeError):
-        return body.decode(errors="replace")
+        # What stands before an engine says no in HTML.
+        return " ".join(re.sub(r"<[^>]*>", " ", body.decode(errors="replace")).split())
 
 
 @asynccontextmanager

@@ -62,12 +62,12 @@ class HostsWatch:
         """Whether the owner's file is watched."""
         return owner in self._watches
 
-    def add(self, owner: str, path: Path) -> bool:
+    def add(self, owner: str, path: Path | None) -> bool:
         """Watch a file; one that is watched already stays so.
 
-        False: it is not there (yet), or `limited` says why not; try again later.
+        False: it is nowhere, or not there (yet), or `limited` says why not; try again later.
         """
-        if self._inotify is None:
+        if self._inotify is None or path is None:
             return False
         try:
             watch = self._inotify.add_watch(path, Mask.CLOSE_WRITE | Mask.DONT_FOLLOW)

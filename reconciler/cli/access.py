@@ -7,18 +7,22 @@ untried.
 import errno
 import fcntl
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from reconciler.cli.look import Look, ask
 from reconciler.core.options import Power
 from reconciler.deliver import inplace
+from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
 from watchers.engine import Engine
 from watchers.errors import EngineError, EngineFailedError
 from watchers.events import FILTERS
 from watchers.hostsfiles import HostsWatch
+from watchers.model import Container
+
+T = TypeVar("T")
 
 _EXEC = ("POST /containers/{id}/exec", "POST /exec/{id}/start", "GET /exec/{id}/json")
 CALLS: Mapping[Power, tuple[str, ...]] = {
@@ -61,7 +65,7 @@ def refusals(settings: Settings) -> list[str]:
             found.append(_refusal("events", error))
         return found
 
-    if not os.access(settings.containers_dir, os.R_OK):
+    if settings.delivery == "path" and not os.access(settings.containers_dir, os.R_OK):
         return []  # the look that follows says so, with or without an engine
     return ask(settings, asking)
 
@@ -78,8 +82,7 @@ async def _networks(engine: Engine) -> None:
 
 
 def _refusal(what: str, error: EngineError) -> str:
-    plain = " ".join(re.sub(r"<[^>]*>", " ", str(error)).split())  # a proxy says no in HTML
-    return f"the engine refuses GET /{what}: {plain}; {_GUARDED}"
+    return f"the engine refuses GET /{what}: {error}; {_GUARDED}"
 
 
 def untried(settings: Settings) -> str | None:
@@ -95,6 +98,9 @@ def untried(settings: Settings) -> str | None:
 
 def problems(look: Look, settings: Settings) -> Iterator[str]:
     """Say what keeps hosts files from being kept, and what mends it."""
+    if not isinstance(look.files, HostsFiles):
+        yield from _beyond_exec(look)
+        return
     folder = Path(settings.containers_dir)
     running = [each for each in look.mirror.containers.values() if each.running]
     missing = [each.name for each in running if not (folder / each.id).is_dir()]
@@ -104,20 +110,46 @@ def problems(look: Look, settings: Settings) -> Iterator[str]:
             "`docker info` calls Docker Root Dir there, or say where it is with --containers-dir"
         )
         return
-    kept = {owner.name: look.files.path(owner.id) for owner, _ in look.wanted() if owner.running}
+    files = look.files
+    kept = {owner.name: files.path(owner.id) for owner, _ in look.wanted() if owner.running}
     yield from _by_reason(kept, _file_problem)
-    at_work = not look.files.take_lock()
+    at_work = not files.take_lock()
     if not at_work:
         yield "no `relinkd run` is at work on this directory: links are not kept"
     if limit := _watches_problem(kept, at_work=at_work):
         yield f"{limit}: raise it, or changes by others are only seen at each resync"
 
 
-def _by_reason(kept: Mapping[str, Path], problem: Callable[[Path], str | None]) -> Iterator[str]:
+def _beyond_exec(look: Look) -> Iterator[str]:
+    """Say whose files a command cannot write as things are; whether they have a `dd` it cannot."""
+    kept = {owner.name: owner for owner, _ in look.wanted() if owner.running}
+
+    def problem(owner: Container) -> str | None:
+        if owner.state == "paused":
+            return "paused: no command runs in it until it goes on"
+        if owner.detail is not None and owner.detail.read_only:
+            return (
+                "its root is read-only, and /etc/hosts with it, where --delivery exec cannot "
+                "write: it takes the engine's containers directory"
+            )
+        links = owner.detail.links if owner.detail else ()
+        sources = {link.source: look.mirror.named(link.source) for link in links}
+        down = sorted(name for name, each in sources.items() if each is None or not each.running)
+        if down:
+            return (
+                f"{', '.join(down)}, which it has by --link, is down: until then the engine "
+                "runs no command in it"
+            )
+        return None
+
+    yield from _by_reason(kept, problem)
+
+
+def _by_reason(kept: Mapping[str, T], problem: Callable[[T], str | None]) -> Iterator[str]:
     """Yield each problem once, with those who have it: one missing capability is one problem."""
     found: dict[str, list[str]] = {}
-    for name, path in kept.items():
-        if reason := problem(path):
+    for name, each in kept.items():
+        if reason := problem(each):
             found.setdefault(reason, []).append(name)
     for reason, names in found.items():
         more = len(names) - _MOST_NAMED

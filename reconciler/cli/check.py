@@ -39,7 +39,13 @@ def command(settings: Settings) -> None:
     def answer(look: Look) -> list[str]:
         engine = look.engine
         click.echo(f"engine {engine.version} at {engine.address}, API {engine.api}")
-        click.echo(f"containers directory {settings.containers_dir}")
+        if settings.delivery == "path":
+            click.echo(f"containers directory {settings.containers_dir}")
+        else:
+            told = look.files.told
+            click.echo(
+                f"delivery {told['delivery']}: {told.get('reason') or told['containers_dir']}"
+            )
         for line in _config(look, settings):
             click.echo(line)
         if untried := access.untried(settings):

@@ -4,10 +4,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
+from reconciler.app import open_files
 from reconciler.cli.commands import FAILED, fail, with_acting, with_settings
 from reconciler.cli.look import Look, ask, look_at, with_look
 from reconciler.core import private
@@ -15,6 +17,7 @@ from reconciler.core.declare import Kind
 from reconciler.core.graph import LinkGraph
 from reconciler.core.hostsfile import EngineLink, read_block, turned_off, without_block
 from reconciler.core.resolve import desired
+from reconciler.deliver.files import Files
 from reconciler.deliver.hosts import HostsFiles, Outcome, Status
 from reconciler.deliver.names import HostFile
 from reconciler.settings import Settings
@@ -27,6 +30,7 @@ PATIENCE = 5.0
 _ENGINE: Kind = "engine"
 PAUSE = 0.01
 """Seconds between two tries."""
+HOSTS = "/etc/hosts"
 
 
 @click.command("clean")
@@ -49,8 +53,12 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
     again. Exit code 1 if some file could not be cleaned; the others are.
 
     With --allow private the networks that relinkd made are removed, too; else they are named.
+
+    With --delivery exec a `dd` in each running container does it; stopped ones are cleaned by
+    their next start. Stop the daemon first: without the directory nothing tells that it is there.
     """  # noqa: D301 - click wants the backspace itself
     networks: list[Network] = []
+    inside: list[list[tuple[_Cleaning, str]]] = []
 
     def answer(look: Look) -> bool:
         if not dry_run and not look.files.take_lock():
@@ -59,19 +67,29 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
                 f"the writer here is {holder}: stop it first, or it writes its lines again", FAILED
             )
         here = list(_here(look))
-        if look.mirror.containers and not here:
+        if look.mirror.containers and not here and isinstance(look.files, HostsFiles):
             fail(
                 f"{settings.containers_dir} holds none of this engine's containers: say with "
                 "--containers-dir where the engine's `containers` directory is",
                 FAILED,
             )
-        done = _say(here, look.files) if dry_run else _clean(here, look.files)
+        done = True
+        if dry_run:
+            _say(here, look.files)
+        elif isinstance(look.files, HostsFiles):
+            done = _clean(here, look.files)
+        else:
+            read = [(each, look.files.read(each.container.id)) for each in here]
+            said = [(each, data is None, each.done(data)) for each, data in read]
+            inside.append([(each, line) for each, unread, line in said if unread or line])
         if settings.host_names_file is not None:
             done &= _clean_host(HostFile(Path(settings.host_names_file)), dry_run=dry_run)
         networks.extend(private.ours(look.mirror))
         return done
 
-    done = with_look(settings, answer)
+    done = with_look(settings, answer, every=True)
+    for lines in inside:
+        done &= ask(settings, partial(_clean_inside, lines))
     if networks:
         done &= _clean_networks(networks, settings, dry_run=dry_run)
     if not done:
@@ -103,23 +121,23 @@ class _Cleaning:
 
 
 def _here(look: Look) -> Iterator[_Cleaning]:
-    """Yield the engine's containers that have a directory here, by name.
+    """Yield the engine's containers that have a directory here, or a command runs in, by name.
 
     By the engine's links alone: what its own line said is not what a label makes of the alias.
     """
     graph = LinkGraph([_ENGINE])
     graph.affected(list(look.mirror.containers), look.mirror)
     for container in sorted(look.mirror.containers.values(), key=lambda each: each.name):
-        if look.files.path(container.id).parent.is_dir():
+        path = look.files.path(container.id)
+        if path.parent.is_dir() if path else container.running and HOSTS not in container.mounts:
             yield _Cleaning(container, desired(container, graph, look.mirror).engine_links)
 
 
-def _say(here: list[_Cleaning], files: HostsFiles) -> bool:
+def _say(here: list[_Cleaning], files: Files) -> None:
     lines = [line for each in here if (line := each.done(files.read(each.container.id)))]
     for line in lines:
         click.echo(line)
     click.echo(f"{_count(len(lines), 'file')} would be cleaned" if lines else "nothing to clean")
-    return True
 
 
 def _clean(here: list[_Cleaning], files: HostsFiles) -> bool:
@@ -143,6 +161,25 @@ def _clean(here: list[_Cleaning], files: HostsFiles) -> bool:
                 click.echo(line)
         if waiting := busy:
             time.sleep(PAUSE)
+    click.echo(f"{_count(cleaned, 'file')} cleaned" if cleaned or failed else "nothing to clean")
+    return not failed
+
+
+async def _clean_inside(lines: list[tuple[_Cleaning, str]], engine: Engine) -> bool:
+    """Clean by a command in each container; say what was done to it."""
+    from reconciler.deliver.acting import Acting  # noqa: PLC0415 - only where chosen
+    from reconciler.deliver.exec import clean  # noqa: PLC0415
+
+    acting = Acting(engine)
+    cleaned = failed = 0
+    for each, line in lines:
+        outcome = await clean(acting, each.container.id, each.engine_links)
+        if outcome.status not in (Status.DONE, Status.GONE):
+            failed += 1
+            click.echo(f"{each.container.name}: not cleaned: {outcome.reason}", err=True)
+        elif outcome.changed:
+            cleaned += 1
+            click.echo(line or each.container.name)
     click.echo(f"{_count(cleaned, 'file')} cleaned" if cleaned or failed else "nothing to clean")
     return not failed
 
@@ -178,7 +215,7 @@ def _clean_networks(networks: list[Network], settings: Settings, *, dry_run: boo
     async def removed(engine: Engine) -> bool:
         mirror, _ = await look_at(engine, settings)
         done = True
-        with HostsFiles(Path(settings.containers_dir)) as files:
+        with open_files(settings) as files:
             for network in networks:
                 try:
                     await unmake(network, Acting(engine), mirror, files)

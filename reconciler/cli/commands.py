@@ -151,7 +151,42 @@ def _health(run_dir: str | None) -> None:
     sys.exit(ask(run_dir))
 
 
+_DELIVERY = click.option(
+    "--delivery",
+    envvar="RELINKD_DELIVERY",
+    metavar="path|exec|auto",
+    help="How hosts files are reached: path, in the engine's containers directory; exec, without it"
+    " but late and not everywhere, by a command in each container, with --allow exec; auto, exec"
+    " where the directory cannot be opened.  [default: path]",
+)
+
+
+def _exec_alone(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """Leave out of what the daemon may do all that does not bear on reading hosts files."""
+    return "exec" if "exec" in {part.strip() for part in (value or "").split(",")} else None
+
+
+_READING_OPTIONS = [
+    _DELIVERY,
+    click.option(
+        "--allow",
+        envvar="RELINKD_ALLOW",
+        metavar="POWERS",
+        callback=_exec_alone,
+        help="As the daemon has it: --delivery exec needs exec. Nothing is done by it here.",
+    ),
+]
+
+
+def with_reading(function: F) -> F:
+    """Add the options of those commands that look into hosts files and change nothing."""
+    for option in reversed(_READING_OPTIONS):
+        function = option(function)
+    return function
+
+
 _ACTING_OPTIONS = [
+    _DELIVERY,
     click.option(
         "--allow",
         envvar="RELINKD_ALLOW",

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from reconciler.cli.commands import FAILED, with_settings
+from reconciler.cli.commands import FAILED, with_reading, with_settings
 from reconciler.cli.completion import containers
 from reconciler.cli.look import Look, with_look
 from reconciler.core.report import explain
@@ -15,6 +15,7 @@ from reconciler.settings import Settings
 @click.command("explain")
 @click.argument("recipient", shell_complete=containers)
 @click.argument("alias")
+@with_reading
 @with_settings
 def command(settings: Settings, recipient: str, alias: str) -> None:
     """Say why ALIAS resolves to what it does in RECIPIENT, step by step.
@@ -29,7 +30,7 @@ def command(settings: Settings, recipient: str, alias: str) -> None:
         data = look.files.read(owner.id) if owner else None
         return explain(container, alias, look.graph, look.mirror, data)
 
-    stands, steps = with_look(settings, answer)
+    stands, steps = with_look(settings, answer, every=True)
     click.echo("\n".join(steps))
     if not stands:
         sys.exit(FAILED)

@@ -2,7 +2,7 @@
 
 import click
 
-from reconciler.cli.commands import with_settings
+from reconciler.cli.commands import with_reading, with_settings
 from reconciler.cli.look import Look, with_look
 from reconciler.core.draw import FORMATS, picture
 from reconciler.settings import Settings
@@ -17,6 +17,7 @@ from reconciler.settings import Settings
     show_default=True,
     help="How it is drawn.",
 )
+@with_reading
 @with_settings
 def command(settings: Settings, form: str) -> None:
     """Draw who links to whom, and in which state each link is.

@@ -6,7 +6,7 @@ from datetime import datetime
 import click
 import msgspec
 
-from reconciler.cli.commands import with_settings
+from reconciler.cli.commands import with_reading, with_settings
 from reconciler.cli.completion import containers
 from reconciler.cli.look import Look, with_look
 from reconciler.core.report import Row, rows
@@ -32,6 +32,7 @@ _WIDTHS = (8, 16, 12, 12, 12, 15, 10, 8, 0)
     default="table",
     help="A table, or JSON: one list, or with --watch an object a line.  [default: table]",
 )
+@with_reading
 @with_settings
 def command(
     settings: Settings,

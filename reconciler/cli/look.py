@@ -1,6 +1,6 @@
 """One look at the engine, by the same code as the daemon's, for the commands that answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
@@ -11,6 +11,7 @@ from reconciler.cli.commands import FAILED, NO_ENGINE, fail
 from reconciler.core.graph import LinkGraph
 from reconciler.core.report import owners
 from reconciler.core.resolve import Desired, desired
+from reconciler.deliver.files import Files
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
 from watchers.engine import Engine, open_engine
@@ -29,7 +30,7 @@ class Look:
     engine: Engine
     mirror: Mirror
     graph: LinkGraph
-    files: HostsFiles
+    files: Files
 
     def wanted(self) -> list[tuple[Container, Desired]]:
         """Return what each hosts file that carries links should say, by the owner's name."""
@@ -69,15 +70,32 @@ async def look_at(engine: Engine, settings: Settings) -> tuple[Mirror, LinkGraph
     return mirror, graph
 
 
-def with_look(settings: Settings, answer: Callable[[Look], T]) -> T:
-    """Look at everything once and return the answer; end the command where it cannot be done."""
+def with_look(settings: Settings, answer: Callable[[Look], T], *, every: bool = False) -> T:
+    """Look at everything once and return the answer; end the command where it cannot be done.
+
+    `every`: the answer is about the files of those without links, too.
+    """
     try:
         with open_files(settings) as files:
 
             async def look(engine: Engine) -> T:
                 mirror, graph = await look_at(engine, settings)
+                if not isinstance(files, HostsFiles):
+                    await _read(
+                        files,
+                        engine,
+                        mirror.containers.values() if every else owners(graph, mirror),
+                    )
                 return answer(Look(engine, mirror, graph, files))
 
             return ask(settings, look)
     except CannotRunError as error:
         fail(str(error), FAILED)
+
+
+async def _read(files: Files, engine: Engine, of: Iterable[Container]) -> None:
+    """Read what no answer can wait for, where the engine is asked for it."""
+    from reconciler.deliver.exec import ExecFiles, read_all  # noqa: PLC0415 - only where chosen
+
+    if isinstance(files, ExecFiles):
+        await read_all(files, engine, of)

@@ -21,6 +21,13 @@ from reconciler.settings import Settings
     metavar="TIME",
     help="How often everything is looked at again, as 60s or 5m.  [default: 60s]",
 )
+@click.option(
+    "--listen",
+    envvar="RELINKD_LISTEN",
+    metavar="ADDRESS:PORT",
+    help="Serve metrics for Prometheus there, at /metrics, as 127.0.0.1:9090 or [::1]:9090."
+    "  [default: none]",
+)
 @with_acting
 @with_settings
 def command(settings: Settings) -> None:

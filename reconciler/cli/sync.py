@@ -6,15 +6,14 @@ import anyio
 import click
 
 from reconciler import log
-from reconciler.app import CannotRunError, open_files, sinks
+from reconciler.app import CannotRunError, open_files, wired
 from reconciler.cli.commands import FAILED, NO_ENGINE, fail, with_acting, with_settings
 from reconciler.cli.look import Look, with_look
-from reconciler.controller import Controller
 from reconciler.core.graph import LinkGraph
 from reconciler.core.hostsfile import NotReady, plan
 from reconciler.core.report import changes, live_after, live_before
 from reconciler.core.resolve import desired
-from reconciler.deliver.hosts import HostsFiles
+from reconciler.deliver.files import Files
 from reconciler.settings import Settings
 from watchers.engine import open_engine
 from watchers.errors import EngineError
@@ -40,7 +39,7 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
     """
     log.configure(settings.log_format, settings.log_level, sys.stderr)
     if dry_run:
-        for line in with_look(settings, _would_change):
+        for line in with_look(settings, _would_change, every=True):
             click.echo(line)
         return
     try:
@@ -55,11 +54,10 @@ def command(settings: Settings, dry_run: bool) -> None:  # noqa: FBT001 - a flag
         fail(str(error), NO_ENGINE)
 
 
-async def _sync(settings: Settings, files: HostsFiles) -> bool:
+async def _sync(settings: Settings, files: Files) -> bool:
     with HostsWatch() as watch:
         mirror, graph = Mirror(), LinkGraph(settings.declared_by, settings.link)
-        controller = Controller(mirror, graph, files, watch, allow=settings.allow)
-        controller.sinks += sinks(settings, mirror, graph, files)
+        controller = wired(settings, mirror, graph, files, watch)
         async with open_engine(settings.engine) as engine:
             for sink in controller.sinks:
                 sink.connected(engine)

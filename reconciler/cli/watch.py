@@ -15,6 +15,7 @@ from reconciler.core.declare import Declaration
 from reconciler.core.graph import LinkGraph
 from reconciler.core.report import Row, rows
 from reconciler.core.resolve import desired, owner_of
+from reconciler.deliver.files import Files
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
 from watchers.engine import Engine
@@ -40,12 +41,18 @@ def watch(settings: Settings, recipient: str | None, show: Show) -> None:
     Ends the command where there is no such recipient or, at first, no engine.
     """
 
-    async def run(files: HostsFiles) -> None:
+    async def run(files: Files) -> None:
         with HostsWatch() as closed:
             await _Watching(settings, files, closed, recipient, show).run()
 
     try:
         with open_files(settings) as files:
+            if not isinstance(files, HostsFiles):
+                fail(
+                    "--watch needs the engine's containers directory: nobody tells what a "
+                    "container's program writes; `relinkd links` says it once",
+                    FAILED,
+                )
             anyio.run(run, files)
     except CannotRunError as error:
         fail(str(error), FAILED)
@@ -57,7 +64,7 @@ class _Watching:
     def __init__(
         self,
         settings: Settings,
-        files: HostsFiles,
+        files: Files,
         closed: HostsWatch,
         recipient: str | None,
         show: Show,

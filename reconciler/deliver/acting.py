@@ -8,7 +8,7 @@ watchers/errors.py's.
 import io
 import tarfile
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -74,19 +74,30 @@ class Acting:
         self.engine = engine
 
     async def run(
-        self, container: str, argv: Sequence[str], *, user: str = "", deadline: float = DEADLINE
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        user: str = "",
+        stdin: bytes = b"",
+        deadline: float = DEADLINE,
     ) -> Ran:
         """Run a command in a running container as its own user or another: no shell.
 
         The engine refuses it in paused containers, and in `--link` recipients with a source down.
-        A command that is still at it after `deadline` seconds goes on by itself.
+        A command that is still at it after `deadline` seconds goes on by itself. It must know how
+        many bytes `stdin` has: their end is told to it only when all is over.
         """
         async with _call(f"exec in {container[:12]}", deadline):
             begun = await self._container(container).exec(
-                [*argv], user=user, environment=_AS_ANOTHER if user else None
+                [*argv], user=user, environment=_AS_ANOTHER if user else None, stdin=bool(stdin)
             )
             output = bytearray()
             async with begun.start(detach=False) as stream:
+                if stdin:
+                    # One that could not begin takes none; how it ended says so below.
+                    with suppress(AssertionError, aiohttp.ClientError, OSError):
+                        await stream.write_in(stdin)
                 while (part := await stream.read_out()) is not None:
                     output += part.data[: _MOST_OUTPUT - len(output)]
             # The stream may end before the command, or before the engine has noted its end.

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
@@ -53,6 +53,11 @@ class HostsFiles:
         os.close(self._dir)
 
     @property
+    def told(self) -> Mapping[str, str]:
+        """How they are reached, as `daemon.started` says it."""
+        return {"delivery": "path", "containers_dir": str(self._path)}
+
+    @property
     def leases_unavailable(self) -> str | None:
         """Why some file can never be leased, and what mends it; None when all can be."""
         return next(iter(self._unleased.values()), None)
@@ -88,6 +93,10 @@ class HostsFiles:
         if not _OWNER.fullmatch(owner):
             raise ValueError(f"{owner!r} is no container's full ID")
         return self._path / owner / "hosts"
+
+    def ready(self, owner: str) -> bool:  # noqa: ARG002 - the same for all
+        """Whether a file can be looked at now: always."""
+        return True
 
     def read(self, owner: str) -> bytes | None:
         """Return a file's bytes, or None where it is gone or none that we would write."""

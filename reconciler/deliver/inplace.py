@@ -45,6 +45,8 @@ class Status(Enum):
     """There is no such file, (not) yet or any more."""
     FAILED = auto()
     """It will not work before somebody mends it; the reason says what."""
+    UNDER_WAY = auto()
+    """It is being done, and comes up again when it is: nobody is to try it meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def deliver(
         return Outcome(Status.DONE, plan=todo)
     if lease_required and not lease.held and not lease.never:
         return Outcome(Status.BUSY, plan=todo, reason="somebody has the file open")
-    if todo.shifts and (problem := _too_large(apply(data, todo.edits), "would have")):
+    if todo.shifts and (problem := too_large(apply(data, todo.edits), "would have")):
         # What is written is to be read again.
         write(fd, data, todo.fixed, alone=lease.held)
         return Outcome(Status.FAILED, bool(todo.fixed), todo, problem)
@@ -217,12 +219,13 @@ def read(fd: int) -> bytes:
     seen = os.fstat(fd)
     check(seen)
     data = os.pread(fd, seen.st_size, 0)
-    if problem := _too_large(data, "has"):
+    if problem := too_large(data, "has"):
         raise Stop(Status.FAILED, problem)
     return data
 
 
-def _too_large(data: bytes, has: str) -> str | None:
+def too_large(data: bytes, has: str) -> str | None:
+    """Say why a file is larger than what we write; None if it is not."""
     if len(data) > _LARGEST:
         return f"the hosts file {has} more than 1 MiB"
     if data.count(b"\n") > _MOST_LINES:

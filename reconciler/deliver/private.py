@@ -14,7 +14,8 @@ from reconciler.core import private
 from reconciler.core.graph import LinkGraph
 from reconciler.core.options import PRIVATE
 from reconciler.deliver.acting import Acting, Holder
-from reconciler.deliver.hosts import HostsFiles, Status
+from reconciler.deliver.files import Files
+from reconciler.deliver.inplace import Status
 from reconciler.deliver.sink import RefusedError, Sink
 from watchers.engine import Engine
 from watchers.errors import EngineFailedError, NotFoundError
@@ -41,7 +42,7 @@ class PrivateNetworks(Sink):
 
     kind = "private"
 
-    def __init__(self, mirror: Mirror, graph: LinkGraph, pool: str, files: HostsFiles) -> None:
+    def __init__(self, mirror: Mirror, graph: LinkGraph, pool: str, files: Files) -> None:
         super().__init__(mirror, graph)
         self._pool = pool
         self._files = files
@@ -226,9 +227,7 @@ def _overlaps(error: EngineFailedError) -> bool:
     return "overlap" in str(error).lower()
 
 
-async def unmake(
-    network: Network, acting: Acting, mirror: Mirror, files: HostsFiles
-) -> list[Holder]:
+async def unmake(network: Network, acting: Acting, mirror: Mirror, files: Files) -> list[Holder]:
     """Remove a network of ours, everybody who has it taken off before; return who was.
 
     Raises:
@@ -267,7 +266,7 @@ async def _still_there(holder: Holder, name: str, acting: Acting) -> bool:
 
 
 async def leave(
-    network: Network, holder: Holder, acting: Acting, mirror: Mirror, files: HostsFiles
+    network: Network, holder: Holder, acting: Acting, mirror: Mirror, files: Files
 ) -> bool:
     """Take a container off a network, and keep its hosts file; return if it was there to take."""
     before = files.read(holder.id) if holder.running else None
@@ -282,7 +281,7 @@ async def leave(
 
 
 async def _keep_lines(
-    container: Container, before: bytes, left: Network, mirror: Mirror, files: HostsFiles
+    container: Container, before: bytes, left: Network, mirror: Mirror, files: Files
 ) -> None:
     """Put back what the engine took too many (see `core.private.put_back`)."""
     hostname = container.detail.hostname if container.detail else container.id[:12]

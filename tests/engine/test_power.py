@@ -26,7 +26,7 @@ from tests.lab.engines import Engine
 from tests.lab.footprint import reap
 from tests.lab.packages import library_path, prefix, require_machine
 from tests.lab.proxy import RecordingProxy
-from tests.power import LOOKING, ROWS, RUN, Power, kind
+from tests.power import BY_EXEC, LOOKING, ROWS, RUN, Power, kind
 from watchers.events import SILENCE
 
 USUAL_CUT = 600.0
@@ -519,6 +519,7 @@ def a_host_name(stack: Stack, hosts: Path) -> None:
 
 SCENARIOS: dict[str, Callable[[Stack, Path], None]] = {
     "`run`: links, as the default": lambda stack, _: moves(stack, {}),
+    BY_EXEC.feature: lambda stack, _: moves(stack, {}),
     "`relinkd.env-file`": an_env_file,
     "`relinkd.on-change: signal:…`": a_call("signal:WINCH"),
     "`relinkd.on-change: exec:…`": a_call("exec:true"),
@@ -537,6 +538,7 @@ def test_a_feature_asks_of_the_engine_what_the_table_says(
     hosts.write_text("127.0.0.1 localhost\n")
     options = [f"--allow={row.allow}"] if row.allow else []
     options += [f"--host-names-file={hosts}"] if row.allow == "host-names" else []
+    options += ["--delivery=exec"] if row is BY_EXEC else []
     with (
         RecordingProxy(stack.client.socket, tmp_path / "recorded.sock") as recorder,
         instead(stack, tmp_path, *options, socket=recorder.socket),
@@ -628,6 +630,8 @@ def test_cleaning_private_networks_asks_what_the_table_says(stack: Stack, tmp_pa
 def test_what_check_says_of_a_power_is_what_the_table_says() -> None:
     for power, calls in CALLS.items():
         for row in ROWS:
-            if row.allow == power and set(RUN.calls) < {*row.calls}:
+            if row is BY_EXEC:  # whose other call changes nothing, and is tried
+                assert {*CALLS["exec"]} < {*row.calls}
+            elif row.allow == power and set(RUN.calls) < {*row.calls}:
                 assert set(calls) == {*row.calls} - {*RUN.calls}, row.feature
     assert {row.allow for row in ROWS} == {"", *CALLS}

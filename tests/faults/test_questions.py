@@ -723,6 +723,15 @@ async def test_a_long_message_of_an_error_is_cut(tmp_path: Path) -> None:
         assert len(str(caught.value)) < 2_200
 
 
+async def test_a_message_that_is_a_page_is_its_text(tmp_path: Path) -> None:
+    async with faulty(tmp_path / "s") as engine, open_engine(engine.address) as found:
+        page = b"<html><body><h1>403 Forbidden</h1>\nNot by <b>this</b> rule.\n</body></html>\n"
+        engine.script(".*", answer(page, 403))
+        with pytest.raises(EngineFailedError) as caught:
+            await found.containers(1)
+        assert str(caught.value).endswith(": 403 403 Forbidden Not by this rule.")
+
+
 # -- one look
 
 

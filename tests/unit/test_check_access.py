@@ -18,7 +18,7 @@ from tests.machine import Known, Machine, other_writer
 from watchers.errors import EngineFailedError, EngineGoneError
 from watchers.model import ListAnswer, NetworkListAnswer
 
-FORBIDDEN = "<html><body><h1>403 Forbidden</h1>\nRequest forbidden.\n</body></html>\n"
+FORBIDDEN = "403 Forbidden Request forbidden."
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.cli.commands import COMMANDS, USAGE, cli
-from reconciler.settings import Settings, SettingsError, build, read_file, seconds
+from reconciler.settings import Settings, SettingsError, build, listen_address, read_file, seconds
 
 # Setting: (flag, environment, file, default), each another value; and as the setting holds it.
 VALUES: dict[str, tuple[str, str, str, object]] = {
@@ -18,6 +18,7 @@ VALUES: dict[str, tuple[str, str, str, object]] = {
     "allow": ("signal", "exec", "restart", ()),
     "host-names-suffix": (".flag", ".env", ".file", ".docker"),
     "private-pool": ("10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "10.213.0.0/16"),
+    "listen": ("127.0.0.1:1", "[::1]:65535", "0.0.0.0:9090", None),
     "resync": ("30s", "2m", "1h", 60.0),
     "run-dir": ("/flag", "/env", "/file", "/run/relinkd"),
     "log-format": ("console", "console", "console", "json"),
@@ -33,10 +34,14 @@ BAD = {
     "declared-by": "label,gossip",
     "host-names-suffix": "docker",
     "private-pool": "10.213.0.0/28",
+    "listen": ":9090",
     "resync": "soon",
     "log-format": "xml",
     "log-level": "loud",
 }
+
+
+TOGETHER = {"host-names-file", "delivery"}
 
 
 def held(name: str, text: str) -> object:
@@ -90,8 +95,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 
 def test_every_setting_is_tried_here() -> None:
-    # No flags: the file's tables, and where all came from; and one that never stands alone.
-    others = {"link", "config", "given", "host-names-file"}
+    # No flags: the file's tables, and where all came from; and those that never stand alone.
+    others = {"link", "config", "given", *TOGETHER}
     tried = {name.replace("_", "-") for name in Settings.__struct_fields__} - others
     assert tried == VALUES.keys()
 
@@ -212,6 +217,66 @@ class TestDeclaredBy:
     def test_names_what_is_none(self) -> None:
         with pytest.raises(SettingsError, match=r"declared-by.*gossip"):
             build({"declared-by": "label,gossip"})
+
+
+class TestDelivery:
+    @pytest.mark.parametrize("how", ["exec", "auto"])
+    def test_a_command_in_containers_must_be_allowed(self, command: Command, how: str) -> None:
+        text = command.refused("--delivery", how, "--allow", "signal")
+        assert f"delivery: {how}" in text
+        assert "needs --allow exec" in text
+        assert command.settings("--delivery", how, "--allow", "exec").delivery == how
+
+    def test_flag_before_environment_before_file_before_default(self, command: Command) -> None:
+        config = command.file('delivery = "auto"\nallow = ["exec"]')
+        assert command.settings().delivery == "path"
+        assert command.settings("--config", config).delivery == "auto"
+        env = {"RELINKD_DELIVERY": "exec"}
+        assert command.settings("--config", config, env=env).delivery == "exec"
+        args = ["--config", config, "--delivery", "path"]
+        assert command.settings(*args, env=env).delivery == "path"
+
+    def test_what_is_none_is_named(self, command: Command) -> None:
+        assert "delivery" in command.refused("--delivery", "ssh", "--allow", "exec")
+
+
+class TestListen:
+    @pytest.mark.parametrize(
+        ("text", "wanted"),
+        [
+            ("127.0.0.1:9090", ("127.0.0.1", 9090)),
+            ("[::1]:1", ("::1", 1)),
+            ("[fe80::1%eth0]:65535", ("fe80::1%eth0", 65535)),
+            ("0.0.0.0:80", ("0.0.0.0", 80)),
+        ],
+    )
+    def test_an_address_and_a_port(self, text: str, wanted: tuple[str, int]) -> None:
+        assert listen_address(text) == wanted
+        assert build({"listen": text}).listen == text
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            (":9090", "every address; say which one, as 127.0.0.1:9090"),
+            ("", "no IP address and port"),
+            ("9090", "no IP address and port"),
+            ("localhost:9090", "no IP address and port"),
+            ("::1:9090", "no IP address and port"),
+            ("[::1]", "no IP address and port"),
+            ("[127.0.0.1]:9090", "no IP address and port"),
+            ("[]:9090", "no IP address and port"),
+            ("http://127.0.0.1:9090", "no IP address and port"),
+            ("127.0.0.1:", "no port"),
+            ("127.0.0.1:0", "no port"),
+            ("127.0.0.1:65536", "no port"),
+            ("127.0.0.1:-1", "no port"),
+            ("127.0.0.1:\u0661", "no port"),
+            ("127.0.0.1:" + "9" * 5000, "no port"),
+        ],
+    )
+    def test_nothing_else(self, text: str, said: str) -> None:
+        with pytest.raises(SettingsError, match=f"listen: .*{said}"):
+            build({"listen": text})
 
 
 class TestHostNames:
