@@ -63,10 +63,10 @@ P = ParamSpec("P")
 
 
 def early(test: Callable[P, None]) -> Callable[P, None]:
-    """Let a test that must see relinkd early do so in one of three plays.
+    """Let a test that must see relinkd early do so in one of five plays.
 
     Engine 28 leaves about 15 ms, which a machine full of other tests may take from both sides. A
-    relinkd that is late by its own doing is so in all three; how often it is early is the bench's
+    relinkd that is late by its own doing is so in all five; how often it is early is the bench's
     to tell.
     """
 
@@ -74,7 +74,7 @@ def early(test: Callable[P, None]) -> Callable[P, None]:
     def play(*args: P.args, **kwargs: P.kwargs) -> None:
         stack = kwargs["stack"]
         assert isinstance(stack, Stack)
-        for _ in range(2):
+        for _ in range(4):
             try:
                 return test(*args, **kwargs)
             except LateError:
