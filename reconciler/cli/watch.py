@@ -15,7 +15,6 @@ from reconciler.core.declare import Declaration
 from reconciler.core.graph import LinkGraph
 from reconciler.core.report import Row, rows
 from reconciler.core.resolve import desired, owner_of
-from reconciler.deliver.files import Files
 from reconciler.deliver.hosts import HostsFiles
 from reconciler.settings import Settings
 from watchers.engine import Engine
@@ -41,7 +40,7 @@ def watch(settings: Settings, recipient: str | None, show: Show) -> None:
     Ends the command where there is no such recipient or, at first, no engine.
     """
 
-    async def run(files: Files) -> None:
+    async def run(files: HostsFiles) -> None:
         with HostsWatch() as closed:
             await _Watching(settings, files, closed, recipient, show).run()
 
@@ -64,7 +63,7 @@ class _Watching:
     def __init__(
         self,
         settings: Settings,
-        files: Files,
+        files: HostsFiles,
         closed: HostsWatch,
         recipient: str | None,
         show: Show,

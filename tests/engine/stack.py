@@ -296,6 +296,16 @@ class Stack:
         endpoint = self.client.network(network)["Containers"].get(container, {})
         return str(endpoint.get(f"IPv{family}Address", "none")).partition("/")[0]
 
+    def moved(self, source: str) -> str:
+        """Have a source come up again at another address, its old one taken; return the new."""
+        before = self.address(source)
+        self.client.stop(source)
+        self.run(f"at-{before}")
+        self.client.start(source)
+        after = self.address(source)
+        assert after != before
+        return after
+
     def hosts_path(self, container: str) -> Path:
         """Return where a container's hosts file is on the host."""
         return self.containers_dir / container / "hosts"

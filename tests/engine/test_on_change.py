@@ -36,17 +36,6 @@ def _on_change(how: str) -> dict[str, str]:
     return {"relinkd.on-change": how}
 
 
-def _move(stack: Stack, source: str) -> str:
-    """Have a source come up again at another address, its old one being taken; return that."""
-    before = stack.address(source)
-    stack.client.stop(source)
-    stack.run(f"at-{before}")
-    stack.client.start(source)
-    after = stack.address(source)
-    assert after != before
-    return after
-
-
 def _calls(stack: Stack, recipient: str) -> list[dict[str, Any]]:
     """Return the calls of a recipient so far for what it had known otherwise.
 
@@ -89,7 +78,7 @@ def test_a_signal_comes_once_after_the_file_and_leaves_the_restart_policy(
     stack.await_lookup(web, "db")
     stack.client.start(db)  # where it was: nothing to be told of
     stack.await_lookup(web, "db", old)
-    new = _move(stack, db)
+    new = stack.moved(db)
     call = _await_call(stack, "web")
     assert call["how"] == "signal"
     assert _changes(call) == [("db", [old], [new])]
@@ -190,7 +179,7 @@ def test_a_command_runs_as_it_stands_and_says_why_it_failed(telling: Stack) -> N
     }
     for web in webs.values():
         stack.await_lookup(web, "db", stack.address(db))
-    _move(stack, db)
+    stack.moved(db)
     assert _await_call(stack, "inside")["how"] == "exec"
     said = _in(stack, webs["inside"], "cat", "/said").splitlines()
     assert said[-2:] == ["inside", "a; b|c"]
@@ -250,7 +239,7 @@ def test_two_that_reach_each_other_are_not_restarted_and_named(telling: Stack) -
     for recipient, alias, source in ((left, "between", between), (right, "left", left)):
         stack.await_lookup(recipient, alias, stack.address(source))
     began = _began(stack, right)
-    _move(stack, left)
+    stack.moved(left)
     until(lambda: stack.relinkd.log("tell.refused", container=stack.name("right")), "refusal")
     refused = stack.relinkd.log("tell.refused", container=stack.name("right"))[0]
     names = [stack.name(each) for each in ("left", "between", "right", "left")]
@@ -272,7 +261,7 @@ def test_a_link_recipient_is_not_restarted_while_the_engine_would_not_start_it(
     stack.await_lookup(web, "db", stack.address(db))
     began = _began(stack, web)
     stack.client.stop(other)
-    _move(stack, db)
+    stack.moved(db)
     until(lambda: stack.relinkd.log("tell.refused", container=stack.name("web")), "the refusal")
     (refused,) = stack.relinkd.log("tell.refused", container=stack.name("web"))
     assert f"{stack.name('other')} is exited" in refused["reason"]
@@ -343,7 +332,7 @@ def test_nobody_is_told_without_allow(stack: Stack) -> None:
     db = stack.run("db")
     web = stack.run("web", "db", cmd=HEARING, labels=_on_change("signal:HUP"))
     stack.await_lookup(web, "db", stack.address(db))
-    new = _move(stack, db)
+    new = stack.moved(db)
     stack.await_lookup(web, "db", new)
     (said,) = stack.relinkd.log("label.problem", recipient=stack.name("web"))
     assert "--allow signal" in said["problem"]
