@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from hypothesis import settings
@@ -26,14 +26,19 @@ if os.environ.get("CI") == "true":
 class LabEngines:
     """Real engines by the lab's key; a machine that can have none skips, but never in CI."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        begin: Callable[[str], AbstractContextManager[Engine]] = lab_engine,
+    ) -> None:
         self._stack = stack
+        self._begin = begin
         self._started: dict[str, Engine] = {}
 
     def __getitem__(self, key: str) -> Engine:
         if key not in self._started:
             try:
-                self._started[key] = self._stack.enter_context(lab_engine(key))
+                self._started[key] = self._stack.enter_context(self._begin(key))
             except LabError as error:
                 if os.environ.get("CI") == "true":
                     raise

@@ -174,7 +174,11 @@ def test_order_of_events(
     kills = told.count("kill db")
     assert kills <= 2
     told = told[max(0, kills - 1) :]
-    if "stop" in actions:
+    if "pause" in actions and not engine.fake:
+        # What containerd says of it may come after both calls: 20.10 then takes it for news and
+        # tells the pair again.
+        assert told in (expected, expected * 2)
+    elif "stop" in actions:
         assert _unraced(told) == _unraced(expected)
     else:
         assert told == expected

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REAL, LabEngines
+from tests.engine import checkout
 from tests.engine.stack import Daemon, Stack, daemon
 from tests.fakes.engine import FakeEngine
+from tests.lab.engines import Engine
 
 ENGINES = [
     pytest.param(key, id=name, marks=[pytest.mark.engine, pytest.mark.xdist_group(name)])
@@ -38,6 +40,9 @@ class Daemons:
             self._started[key] = self._stack.enter_context(
                 daemon(engine.socket, engine.containers_dir, run_dir)
             )
+        # A scenario before may have had one of its own instead.
+        if self._started[key].process is None:
+            self._started[key].start()
         return self._started[key]
 
 
@@ -45,6 +50,20 @@ class Daemons:
 def daemons(lab_engines: LabEngines, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemons]:
     with ExitStack() as stack:
         yield Daemons(stack, lab_engines, tmp_path_factory.mktemp("relinkd"))
+
+
+@pytest.fixture(scope="session")
+def builders() -> Iterator[LabEngines]:
+    """Engines to build the image on: built once, it is in their cache."""
+    with ExitStack() as stack:
+        yield LabEngines(stack, checkout.builder)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, stack: Stack, lab_engines: LabEngines) -> Engine:
+    """Return the engine that the scenario is played on."""
+    assert stack
+    return lab_engines[request.node.callspec.params["stack"]]
 
 
 @pytest.fixture(params=ENGINES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,14 +19,12 @@ from typing import Any, ParamSpec, Self, Unpack
 
 from asyncinotify import Inotify, Mask
 
+from tests.engine import forks
+from tests.engine.forks import Process
 from tests.lab.client import Client, CreateOptions
 
-_PATH = os.pathsep.join(
-    filter(None, (str(Path(__file__).with_name("as_installed")), os.environ.get("PYTHONPATH")))
-)
 RELINKD = [str(Path(sys.executable).with_name("relinkd"))]
-AS_INSTALLED = ["env", f"PYTHONPATH={_PATH}", f"SSL_CERT_FILE={os.devnull}"]
-"""Spares it a third of its start: rich, and the certificates that aiohttp reads in case."""
+"""The command as it is installed, for where a fork of it will not do."""
 FIRST = ["chrt", "--rr", "1"]
 """Engine 28 leaves 15 ms between `connect` and `start`; the tests themselves fill the machine."""
 WATCHDOG = 60.0
@@ -102,16 +99,19 @@ class Daemon:
         self.containers_dir = containers_dir
         self.engine = run_dir / "engine.sock" if recorded else socket
         self.record = run_dir / "requests"
-        self.recorder: subprocess.Popen[bytes] | None = None
+        self.recorder: Process | None = None
         if recorded:
-            argv = [*FIRST, sys.executable, "-m", "tests.engine.recorder"]
-            self.recorder = subprocess.Popen([*argv, socket, self.engine, self.record])
+            argv = ["recorder", socket, self.engine, self.record]
+            with (run_dir / "recorder.log").open("ab") as said:
+                self.recorder = Process(*argv, out=said, first=True)
             until(self.engine.exists, "the recorder")
         self._log = run_dir / "log.jsonl"
+        self._lines: list[dict[str, Any]] = []
+        self._parsed = 0
         self._more = more
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | subprocess.Popen[bytes] | None = None
         self.within: list[str] = []
-        """A command that runs it, where it is to run in less than a whole machine."""
+        """A command that runs it, where it is to be the real one, in less than a whole machine."""
 
     @property
     def options(self) -> list[str]:
@@ -126,9 +126,12 @@ class Daemon:
         """Start it and wait until it has said so."""
         before = len(self.log(awaited))
         with self._log.open("ab") as log:
-            begin = [*FIRST, *AS_INSTALLED, *self.within, *RELINKD, "run"]
-            argv = [*begin, *self.options, *self._more]
-            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
+            argv = ["relinkd", "run", *self.options, *self._more]
+            if self.within:
+                real = [*FIRST, *self.within, *RELINKD, *argv[1:]]
+                self.process = subprocess.Popen(real, stdout=log, stderr=log)
+            else:
+                self.process = Process(*argv, out=log, first=True)
         ended = self.process.poll
         until(lambda: len(self.log(awaited)) > before or ended() is not None, awaited)
         assert ended() is None, self._log.read_text()
@@ -143,12 +146,16 @@ class Daemon:
 
     def log(self, event: str | None = None, **values: object) -> list[dict[str, Any]]:
         """Return the lines logged so far that have this event and these values."""
-        text = self._log.read_text() if self._log.exists() else ""
-        whole = [line for line in text.splitlines(keepends=True) if line.endswith("}\n")]
-        lines = [json.loads(line) for line in whole]
+        if self._log.exists():
+            with self._log.open("rb") as log:
+                # Asked a hundred times a second, of a log as long as all tests of an engine.
+                log.seek(self._parsed)
+                whole, end, _ = log.read().rpartition(b"\n")
+            self._parsed += len(whole + end)
+            self._lines += [json.loads(line) for line in whole.splitlines() if line[-1:] == b"}"]
         return [
             line
-            for line in lines
+            for line in self._lines
             if (event is None or line["event"] == event)
             and all(line.get(key) == value for key, value in values.items())
         ]
@@ -156,13 +163,7 @@ class Daemon:
     def call(self, *arguments: str, code: int = 0) -> str:
         """Run another command with the same settings; return what it answers."""
         options = self.options[-1:] if arguments[0] == "health" else self.options
-        done = subprocess.run(
-            [*AS_INSTALLED, *RELINKD, arguments[0], *options, *arguments[1:]],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = forks.relinkd(arguments[0], *options, *arguments[1:])
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
@@ -173,7 +174,7 @@ class Daemon:
                 assert self.stop() == 0
         finally:
             if self.recorder is not None:
-                self.recorder.terminate()
+                self.recorder.send_signal(signal.SIGTERM)
                 self.recorder.wait(WATCHDOG)
         if self.recorder is not None:
             requests = self.record.read_text().splitlines()
@@ -242,6 +243,34 @@ class Stack:
     relinkd: Daemon
     crash: Callable[[str, int], None] | None = None
     prefix: str = field(default_factory=new_prefix)
+
+    @contextmanager
+    def instead(
+        self,
+        folder: Path,
+        *options: str,
+        kind: type[Daemon] = Daemon,
+        socket: Path | None = None,
+        recorded: bool = False,
+        within: Sequence[str] = (),
+    ) -> Iterator[Daemon]:
+        """Let another relinkd take the place of the one that all scenarios of an engine share.
+
+        That one is started again by the next scenario.
+        """
+        folder.mkdir(exist_ok=True)
+        shared, at = self.relinkd, socket or self.client.socket
+        if shared.process is not None:
+            shared.stop()
+        own = kind(at, self.containers_dir, folder, *options, recorded=recorded)
+        try:
+            with closing(own):
+                own.within = [*within]
+                own.start()
+                self.relinkd = own
+                yield own
+        finally:
+            self.relinkd = shared
 
     def kill_process(self, container: str) -> None:
         """End a container's process without the engine having been asked."""

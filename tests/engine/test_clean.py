@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
 from functools import partial
 
-from tests.engine.stack import RELINKD, Stack, until
+from tests.engine import forks
+from tests.engine.stack import Stack, until
 
 FOREIGN = b"192.0.2.7\tmine # \xc3\xa0 la main\n\n#\r\n\x00 no text\n"
 
@@ -49,9 +49,7 @@ def test_every_file_is_as_it_was_and_the_engines_line_true(stack: Stack) -> None
         stack.await_lookup(old, "webdb", now)
         assert f"#{engines[1:]}\twebdb " in stack.hosts(old)
 
-        refused = subprocess.run(
-            [*RELINKD, "clean", *relinkd.options], capture_output=True, text=True, check=False
-        )
+        refused = forks.relinkd("clean", *relinkd.options)
         assert refused.returncode == 1
         assert "relinkd, process" in refused.stderr
         stack.await_lookup(old, "webdb", now)

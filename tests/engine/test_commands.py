@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.engine.stack import RELINKD, Daemon, Stack, until
+from tests.engine import forks
+from tests.engine.stack import Daemon, Stack, until
 
 
 def test_links_explain_and_check_say_what_is_so(stack: Stack) -> None:
@@ -74,9 +74,7 @@ def test_sync_is_refused_beside_a_daemon_and_makes_all_right_without(stack: Stac
     db = stack.run("db")
     web = stack.run("web", "db")
     stack.await_lookup(web, "db", stack.address(db))
-    refused = subprocess.run(
-        [*RELINKD, "sync", *stack.relinkd.options], capture_output=True, text=True, check=False
-    )
+    refused = forks.relinkd("sync", *stack.relinkd.options)
     assert refused.returncode == 1
     assert "relinkd" in refused.stderr
     assert stack.relinkd.stop() == 0
@@ -144,15 +142,11 @@ def test_a_signal_ends_it_within_two_seconds(stack: Stack) -> None:
 
 
 def test_what_is_out_of_reach_is_said_with_its_exit_code(stack: Stack) -> None:
-    away = [*RELINKD, "links", "--engine=unix:///run/nobody.sock"]
-    no_engine = subprocess.run(
-        [*away, *stack.relinkd.options[1:]], capture_output=True, text=True, check=False
-    )
+    away = "--engine=unix:///run/nobody.sock"
+    no_engine = forks.relinkd("links", away, *stack.relinkd.options[1:])
     assert no_engine.returncode == 3
     assert "/run/nobody.sock" in no_engine.stderr
-    no_folder = subprocess.run(
-        [*RELINKD, "run", "--containers-dir=/nowhere"], capture_output=True, text=True, check=False
-    )
+    no_folder = forks.relinkd("run", "--containers-dir=/nowhere")
     assert no_folder.returncode == 1
     assert "--containers-dir" in no_folder.stderr
     assert json.loads(stack.relinkd.call("links", "--format=json", "--state=linked")) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stack import Daemon, Stack, daemon, until
+from tests.engine.stack import Daemon, Stack, until
 
 
 @dataclass
@@ -49,24 +49,11 @@ class Configured:
 @pytest.fixture
 def configured(stack: Stack, tmp_path: Path) -> Iterator[Configured]:
     """Let a relinkd with a config file take the place of the one that all scenarios share."""
-    shared = stack.relinkd
     found = Configured(stack, tmp_path / "etc" / "relinkd.toml")
     found.file.parent.mkdir()
     found.file.write_text(found.tables("web-* db database"))
-    shared.stop()
-    try:
-        with daemon(
-            shared.engine,
-            shared.containers_dir,
-            tmp_path,
-            f"--config={found.file}",
-            recorded=False,
-        ) as relinkd:
-            stack.relinkd = relinkd
-            yield found
-    finally:
-        stack.relinkd = shared
-        shared.start()
+    with stack.instead(tmp_path, f"--config={found.file}"):
+        yield found
 
 
 def test_tables_are_obeyed_as_the_file_changes(configured: Configured) -> None:

@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import LabEngines
-from tests.engine.stack import Daemon, LateError, Stack, daemon, early, until
+from tests.engine.stack import Daemon, LateError, Stack, early, until
 from tests.lab.client import ApiError
 from tests.lab.engines import Engine
 
@@ -48,31 +47,14 @@ finally:
 """In a process of its own, which a test that waits for the engine does not slow down."""
 
 
-@pytest.fixture
-def engine(request: pytest.FixtureRequest, stack: Stack, lab_engines: LabEngines) -> Engine:
-    assert stack
-    return lab_engines[request.node.callspec.params["stack"]]
-
-
-@contextmanager
-def allowed(stack: Stack, engine: Engine, folder: Path) -> Iterator[Daemon]:
+def allowed(stack: Stack, folder: Path) -> AbstractContextManager[Daemon]:
     """Let a relinkd that may put files take the place of the one that all scenarios share."""
-    folder.mkdir()
-    shared = stack.relinkd
-    if shared.process is not None:
-        shared.stop()
-    try:
-        with daemon(engine.socket, shared.containers_dir, folder, "--allow=env-file") as relinkd:
-            stack.relinkd = relinkd
-            yield relinkd
-    finally:
-        stack.relinkd = shared
-        shared.start()
+    return stack.instead(folder, "--allow=env-file", recorded=True)
 
 
 @pytest.fixture
-def acting(stack: Stack, engine: Engine, tmp_path: Path) -> Iterator[Stack]:
-    with allowed(stack, engine, tmp_path / "acting"):
+def acting(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+    with allowed(stack, tmp_path / "acting"):
         yield stack
         # Whatever a test did to it: it never says a value that is not an address.
         assert "s3cret" not in json.dumps(stack.relinkd.log())
@@ -147,7 +129,7 @@ def test_the_first_process_of_a_created_recipient_sources_it(acting: Stack) -> N
 
 @early
 def test_docker_run_leaves_the_time_for_it(stack: Stack, engine: Engine, tmp_path: Path) -> None:
-    with allowed(stack, engine, tmp_path / str(time.time_ns())):
+    with allowed(stack, tmp_path / str(time.time_ns())):
         db = stack.run("db", exposed=["5432"])
         links = f"relinkd.links={stack.name('db')}:db"
         seen = []
@@ -179,11 +161,11 @@ def test_created_and_started_at_once_it_comes_whole(acting: Stack) -> None:
 
 
 def test_a_recipient_that_was_there_first_gets_it_while_it_runs(
-    stack: Stack, engine: Engine, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
     db = stack.run("db", exposed=["5432"])
     web = stack.run("web", "db", labels=LABEL, user="65534")
-    with allowed(stack, engine, tmp_path / "later"):
+    with allowed(stack, tmp_path / "later"):
         await_told(stack, web, address_line(stack, db))
         assert sourced(stack, web)[ADDRESS] == stack.address(db)
 
@@ -420,15 +402,15 @@ def test_a_paused_recipient_is_renewed_when_it_goes_on(acting: Stack) -> None:
 
 
 def test_a_restarted_relinkd_and_a_look_do_nothing_where_it_is_right(
-    stack: Stack, engine: Engine, tmp_path: Path
+    stack: Stack, tmp_path: Path
 ) -> None:
     db = stack.run("db", exposed=["5432"], env=["PASSWORD=s3cret"])
     labels = {**LABEL, "relinkd.env-copies": "all"}
-    with allowed(stack, engine, tmp_path / "one"):
+    with allowed(stack, tmp_path / "one"):
         web, idle = stack.run("web", "db", labels=labels), stack.create("idle", "db", labels=labels)
         for each in (web, idle):
             await_told(stack, each, address_line(stack, db))
-    with allowed(stack, engine, tmp_path / "two") as relinkd:
+    with allowed(stack, tmp_path / "two") as relinkd:
         # Its first look is over, and all else that there is in the queue before this one.
         last = stack.run("last", "db", labels=LABEL)
         await_told(stack, last, address_line(stack, db))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +29,12 @@ class Inside(Daemon):
         return super().call(arguments[0], *BY_EXEC, *arguments[1:], code=code)
 
 
-@contextmanager
-def inside(stack: Stack, folder: Path, *options: str) -> Iterator[Inside]:
-    socket = stack.client.socket
-    with closing(Inside(socket, folder, folder, *options, recorded=False)) as relinkd:
-        relinkd.start()
-        yield relinkd
-
-
 @pytest.fixture
 def by_exec(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
     """Let a relinkd that has the engine's socket alone take the place of the one that all share."""
-    shared = stack.relinkd
-    shared.stop()
-    try:
-        with inside(stack, tmp_path, *BY_EXEC) as relinkd:
-            stack.relinkd = relinkd
-            yield stack
-            stack.client.sweep(stack.prefix)
-    finally:
-        stack.relinkd = shared
-        shared.start()
+    with stack.instead(tmp_path, *BY_EXEC, kind=Inside):
+        yield stack
+        stack.client.sweep(stack.prefix)
 
 
 def outside(data: bytes) -> bytes:
@@ -322,18 +306,13 @@ def test_auto_is_exec_where_the_directory_is_not_and_path_where_it_is(
     db = stack.run("db")
     web = stack.run("web", "db")
     auto = ("--delivery=auto", "--allow=exec")
-    folder = tmp_path / "auto"
-    folder.mkdir()
-    with inside(stack, folder, *auto) as relinkd:
+    with stack.instead(tmp_path / "auto", *auto, kind=Inside) as relinkd:
         stack.await_lookup(web, "db", stack.address(db))
         (started,) = relinkd.log("daemon.started")
         assert started["delivery"] == "exec"
         assert "nowhere: No such file or directory" in started["reason"]
-    folder = tmp_path / "path"
-    folder.mkdir()
-    socket, there = stack.client.socket, stack.containers_dir
-    with closing(Daemon(socket, there, folder, *auto, recorded=False)) as relinkd:
-        relinkd.start()
+    with stack.instead(tmp_path / "path", *auto) as relinkd:
         stack.await_lookup(web, "db", stack.moved(db))
         (started,) = relinkd.log("daemon.started")
-        assert (started["delivery"], started["containers_dir"]) == ("path", str(there))
+        expected = ("path", str(stack.containers_dir))
+        assert (started["delivery"], started["containers_dir"]) == expected

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.engine.stack import Stack, daemon, until
+from tests.engine.stack import Stack, until
 
 
 def _links(stack: Stack, *options: str) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def test_a_label_and_a_link_on_a_network_with_different_sources_fight(stack: Sta
 @contextmanager
 def _configured(stack: Stack, folder: Path, *links: tuple[str, str, str]) -> Iterator[str]:
     """Let a relinkd with these `[[link]]` tables take the shared one's place; yield its option."""
-    file, shared = folder / "relinkd.toml", stack.relinkd
+    file = folder / "relinkd.toml"
     file.write_text(
         "".join(
             f'[[link]]\nrecipient = "{stack.name(recipient)}"\nsource = "{stack.name(source)}"\n'
@@ -100,16 +100,8 @@ def _configured(stack: Stack, folder: Path, *links: tuple[str, str, str]) -> Ite
         )
     )
     option = f"--config={file}"
-    shared.stop()
-    try:
-        with daemon(
-            shared.engine, shared.containers_dir, folder, option, recorded=False
-        ) as relinkd:
-            stack.relinkd = relinkd
-            yield option
-    finally:
-        stack.relinkd = shared
-        shared.start()
+    with stack.instead(folder, option):
+        yield option
 
 
 def test_a_label_and_the_config_file_with_different_sources_fight(

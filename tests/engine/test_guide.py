@@ -11,9 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,12 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LabEngines
+from tests.engine import checkout
 from tests.engine.conftest import ENGINES
 from tests.engine.stack import resolve, until
 from tests.lab import images
-from tests.lab.base import PATH, LabError
+from tests.lab.base import PATH
 from tests.lab.engines import Engine
-from tests.lab.engines import engine as lab_engine
 from tests.lab.packages import prefix
 from tests.pasted import from_compose, from_run
 
@@ -322,46 +321,22 @@ TRUE_AFTER: dict[str, Callable[[Guide], None]] = {
 }
 
 
-def _checkout(folder: Path) -> None:
-    """Make what a reader has cloned, and the wheels of a machine without a network."""
-    for name in ("pyproject.toml", "README.md", "LICENSE", ".dockerignore"):
-        shutil.copy(ROOT / name, folder)
-    for name in ("reconciler", "watchers", "deploy"):
-        shutil.copytree(ROOT / name, folder / name)
-    for file in ("requirements.txt", "requirements-build.txt"):
-        what = [
-            "--require-hashes",
-            "--python-version=3.11",
-            f"--requirement={ROOT / 'deploy' / file}",
-        ]
-        how = ["--quiet", "--no-deps", "--only-binary=:all:", f"--dest={folder / 'deploy/wheels'}"]
-        subprocess.run([sys.executable, "-m", "pip", "download", *how, *what], check=True)
-
-
 def _stand_ins(engine: Engine) -> None:
     """Give the engine the images that the page names; busybox serves for each."""
     cmd = "CMD [" + ", ".join(f'"{word}"' for word in LAST_ONE) + "]"
     engine.client.import_image("postgres", images.busybox(), changes=[cmd, "EXPOSE 5432"])
     engine.client.import_image("shop/web", images.busybox(), changes=[cmd])
-    # The image that deploy/Dockerfile is built on, as on a machine without a package index.
-    wheels = ["-c", "ENV PIP_NO_INDEX=1", "-c", "ENV PIP_FIND_LINKS=/src/deploy/wheels"]
-    base = images.python_base_tar()
-    engine.docker("import", *wheels, base, "python:3.11-slim", timeout=300)
 
 
 @pytest.fixture(params=ENGINES)
-def guide(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guide]:
+def guide(request: pytest.FixtureRequest, builders: LabEngines, tmp_path: Path) -> Iterator[Guide]:
     """The page on an engine that is its reader's alone: names and addresses are as shown."""
-    try:
-        with lab_engine(request.param) as engine:
-            _checkout(tmp_path)
-            _stand_ins(engine)
-            with closing(Guide(engine, tmp_path)) as played:
-                yield played
-    except LabError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
+    engine = builders[request.param]
+    checkout.make(tmp_path)
+    _stand_ins(engine)
+    with closing(Guide(engine, tmp_path)) as played:
+        yield played
+    engine.client.sweep()
 
 
 @pytest.mark.timeout(1500)

@@ -16,7 +16,8 @@ from typing import Any, Unpack
 
 import pytest
 
-from tests.engine.stack import RELINKD, Stack, Witness, daemon, resolve, until
+from tests.engine import forks
+from tests.engine.stack import Stack, Witness, resolve, until
 from tests.lab.client import CreateOptions
 
 HOSTILE = (
@@ -25,7 +26,7 @@ HOSTILE = (
 )
 """As hosts have it: two kinds of line ends, none at the end, latin-1, and what looks like ours."""
 
-ROUNDS, MOVES = 10, 40
+ROUNDS, MOVES = 4, 12
 """Restarts, and changes of network, under the eyes of readers."""
 
 READER = """
@@ -108,26 +109,14 @@ class Host:
 @pytest.fixture
 def host(stack: Stack, tmp_path: Path) -> Iterator[Host]:
     """Let a relinkd that may keep names take the place of the one that all scenarios share."""
-    shared = stack.relinkd
     found = Host(stack, tmp_path / "hosts", tmp_path / "mounted")
     found.file.write_bytes(HOSTILE)
     found.mounted.touch()
     with ExitStack() as undo:
         subprocess.run(["mount", "--bind", found.file, found.mounted], check=True)
         undo.callback(subprocess.check_call, ["umount", found.mounted])
-        shared.stop()
-        undo.callback(shared.start)
-        with daemon(
-            shared.engine,
-            shared.containers_dir,
-            tmp_path,
-            *found.settings,
-            "--resync=1s",
-            recorded=False,
-        ) as relinkd:
-            stack.relinkd = relinkd
+        with stack.instead(tmp_path, *found.settings, "--resync=1s"):
             yield found
-        stack.relinkd = shared
 
 
 @contextmanager
@@ -388,12 +377,6 @@ def test_it_says_at_once_what_it_needs(host: Host) -> None:
         ("--allow=host-names", "--host-names-file=/etc"): (1, "is no regular file"),
     }
     for settings, (code, says) in needs.items():
-        done = subprocess.run(
-            [*RELINKD, "run", *host.stack.relinkd.options, *settings],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = forks.relinkd("run", *host.stack.relinkd.options, *settings)
         assert done.returncode == code, done.stdout + done.stderr
         assert says in done.stderr

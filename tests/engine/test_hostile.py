@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from tests.engine.stack import RELINKD, Stack, resolve, until
+from tests.engine import forks
+from tests.engine.stack import Stack, resolve, until
 
 CONTROLS = "\x1b\x07\x7f\x9b\u202e\u2066"
 """What drives a terminal, and what turns the direction of a text."""
@@ -105,9 +105,8 @@ def _labels(db: str) -> dict[str, tuple[dict[str, str], set[str]]]:
 
 def _answer(stack: Stack, command: str, *arguments: str) -> str:
     """Return all that a command prints; it must not fall over, nor drive the terminal."""
-    argv = [*RELINKD, command, *stack.relinkd.options, *arguments]
-    done = subprocess.run(argv, capture_output=True, timeout=60, check=False)
-    said = (done.stdout + done.stderr).decode()
+    done = forks.relinkd(command, *stack.relinkd.options, *arguments)
+    said = done.stdout + done.stderr
     assert "Traceback" not in said
     assert done.returncode in (0, 1), said
     assert all(char.isprintable() or char == "\n" for char in said), said

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.stack import Stack, daemon, until
+from tests.engine.stack import Stack, until
 from tests.lab.images import load_nginx
 
 ALLOW = "--allow=exec,signal,restart"
@@ -21,15 +21,8 @@ HEARING = ["sh", "-c", f"trap 'ping -c1 -W1 db 2>&1 | head -n1 >>/heard' HUP; {F
 @pytest.fixture
 def telling(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
     """Let a relinkd that may act take the place of the one that all scenarios share."""
-    shared = stack.relinkd
-    shared.stop()
-    try:
-        with daemon(stack.client.socket, stack.containers_dir, tmp_path, ALLOW) as relinkd:
-            stack.relinkd = relinkd
-            yield stack
-    finally:
-        stack.relinkd = shared
-        shared.start()
+    with stack.instead(tmp_path, ALLOW, recorded=True):
+        yield stack
 
 
 def _on_change(how: str) -> dict[str, str]:

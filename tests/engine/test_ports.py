@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import LabEngines
-from tests.engine.stack import RELINKD, Stack
+from tests.engine import forks
+from tests.engine.stack import Stack
 from tests.lab.base import LabError
 from tests.lab.engines import Engine
 
 Answer = tuple[bool, str, str]
 """Whether it was answered, what, and what was said on standard error."""
-
-
-@pytest.fixture
-def engine(request: pytest.FixtureRequest, stack: Stack, lab_engines: LabEngines) -> Engine:
-    assert stack
-    return lab_engines[request.node.callspec.params["stack"]]
 
 
 @pytest.fixture
@@ -33,21 +26,15 @@ def same(stack: Stack, engine: Engine) -> Callable[..., str]:
         except LabError as error:
             return False, "", str(error).partition(" failed: ")[2]
 
-    def relinkd(*args: str) -> Answer:
-        done = subprocess.run(
-            [*RELINKD, "ports", *stack.relinkd.options, *args],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def ports(*args: str) -> Answer:
+        done = forks.relinkd("ports", *stack.relinkd.options, *args)
         assert done.returncode in (0, 1)
         return done.returncode == 0, done.stdout, done.stderr
 
     def ask(short: str, *port: str) -> str:
         name = stack.name(short)
         with ThreadPoolExecutor(2) as pool:
-            answers = [pool.submit(each, name, *port) for each in (docker, relinkd)]
+            answers = [pool.submit(each, name, *port) for each in (docker, ports)]
         theirs, ours = (answer.result() for answer in answers)
         assert ours[:2] == theirs[:2]
         if not theirs[0] and "public port" in theirs[2]:

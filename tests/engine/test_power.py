@@ -18,6 +18,7 @@ import pytest
 from reconciler.cli.access import CALLS
 from reconciler.core.options import Power as Allowed
 from tests.conftest import REAL
+from tests.engine import forks
 from tests.engine.stack import RELINKD, WATCHDOG, Daemon, Stack, resolve, until
 from tests.lab import images
 from tests.lab.base import LabError
@@ -132,35 +133,16 @@ def socket_proxy(
         running.wait(WATCHDOG)
 
 
-@contextmanager
-def instead(
-    stack: Stack,
-    folder: Path,
-    *options: str,
-    socket: Path | None = None,
-    within: Sequence[str] = (),
-) -> Iterator[Daemon]:
-    """Let another relinkd take the place of the one that all scenarios share."""
-    shared = stack.relinkd
-    shared.stop()
-    at = socket or stack.client.socket
-    try:
-        with closing(Daemon(at, stack.containers_dir, folder, *options, recorded=False)) as relinkd:
-            stack.relinkd = relinkd
-            relinkd.within = [*within]
-            relinkd.start()
-            yield relinkd
-    finally:
-        stack.relinkd = shared
-        shared.start()
-
-
 def asked(
-    relinkd: Daemon, command: str, *options: str, within: Sequence[str] = ()
+    daemon: Daemon, command: str, *options: str, within: Sequence[str] = ()
 ) -> tuple[int, str]:
-    """Return what a command answers that runs within less than a whole machine."""
-    argv = [*within, *RELINKD, command, *relinkd.options, *options]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    """Return what a command answers, one that runs within less than a whole machine."""
+    argv = [command, *daemon.options, *options]
+    if within:
+        real = [*within, *RELINKD, *argv]
+        done = subprocess.run(real, capture_output=True, text=True, timeout=60, check=False)
+    else:
+        done = forks.relinkd(*argv)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -198,7 +180,7 @@ def test_a_proxy_that_lets_get_pass_and_cuts_idle_streams_is_enough(
 ) -> None:
     with (
         socket_proxy(stack.client.socket, tmp_path) as proxy,
-        instead(stack, tmp_path, socket=proxy.socket) as relinkd,
+        stack.instead(tmp_path, socket=proxy.socket) as relinkd,
     ):
         web, db = linked(stack)
         guarded = Client(proxy.socket)
@@ -244,7 +226,7 @@ def test_idle_streams_are_renewed_before_the_usual_proxy_cuts_them(
     within = [sys.executable, "-c", AT_A_TENTH, str(SILENCE * CUT / USUAL_CUT)]
     with (
         socket_proxy(stack.client.socket, tmp_path) as proxy,
-        instead(stack, tmp_path, socket=proxy.socket, within=within) as relinkd,
+        stack.instead(tmp_path, socket=proxy.socket, within=within) as relinkd,
     ):
         web, db = linked(stack)
         said = len(relinkd.log())
@@ -259,7 +241,7 @@ def test_a_source_that_moves_while_the_proxy_is_away_is_followed(
 ) -> None:
     with ExitStack() as first:
         proxy = first.enter_context(socket_proxy(stack.client.socket, tmp_path))
-        with instead(stack, tmp_path, socket=proxy.socket) as relinkd:
+        with stack.instead(tmp_path, socket=proxy.socket) as relinkd:
             web, db = linked(stack)
             first.close()
             until(lambda: relinkd.log("engine.lost"), "the proxy to be missed")
@@ -309,7 +291,7 @@ def status(relinkd: Daemon) -> dict[str, str]:
 
 def test_without_capability_network_or_a_root_to_write_on(stack: Stack, tmp_path: Path) -> None:
     within = [*unwritable(stack.containers_dir, tmp_path), *only()]
-    with instead(stack, tmp_path, within=within) as relinkd:
+    with stack.instead(tmp_path, within=within) as relinkd:
         assert relinkd.process is not None
         proc = Path(f"/proc/{relinkd.process.pid}")
         capabilities = {key: int(each, 16) for key, each in status(relinkd).items() if "Cap" in key}
@@ -541,7 +523,7 @@ def test_a_feature_asks_of_the_engine_what_the_table_says(
     options += ["--delivery=exec"] if row is BY_EXEC else []
     with (
         RecordingProxy(stack.client.socket, tmp_path / "recorded.sock") as recorder,
-        instead(stack, tmp_path, *options, socket=recorder.socket),
+        stack.instead(tmp_path, *options, socket=recorder.socket),
     ):
         SCENARIOS[feature](stack, hosts)
         stack.client.sweep(stack.prefix)
@@ -612,7 +594,7 @@ def test_completing_a_name_asks_what_the_table_says(stack: Stack, tmp_path: Path
 
 def test_cleaning_private_networks_asks_what_the_table_says(stack: Stack, tmp_path: Path) -> None:
     row = BY_FEATURE["`clean` of private networks"]
-    with instead(stack, tmp_path, f"--allow={row.allow}") as relinkd:
+    with stack.instead(tmp_path, f"--allow={row.allow}") as relinkd:
         labels = {"relinkd.private": "true"}
         db = stack.run("db", labels=labels)
         web = stack.run("web", "db", labels=labels)

@@ -19,8 +19,7 @@ from typing import Any, Unpack
 
 import pytest
 
-from tests.conftest import LabEngines
-from tests.engine.stack import Daemon, LateError, Stack, daemon, early, resolve, until
+from tests.engine.stack import LateError, Stack, early, resolve, until
 from tests.engine.test_compose import Project
 from tests.lab.client import ApiError, CreateOptions
 from tests.lab.engines import Engine
@@ -128,34 +127,12 @@ class Private:
 
 
 @contextmanager
-def _another(stack: Stack, engine: Engine, folder: Path, *options: str) -> Iterator[Daemon]:
-    """Let another relinkd take the place of the one that all scenarios share."""
-    folder.mkdir()
-    shared = stack.relinkd
-    if shared.process is not None:
-        shared.stop()
-    try:
-        with daemon(engine.socket, stack.containers_dir, folder, *options) as relinkd:
-            stack.relinkd = relinkd
-            yield relinkd
-    finally:
-        stack.relinkd = shared
-        shared.start()
-
-
-@pytest.fixture
-def engine(request: pytest.FixtureRequest, stack: Stack, lab_engines: LabEngines) -> Engine:
-    assert stack
-    return lab_engines[request.node.callspec.params["stack"]]
-
-
-@contextmanager
 def _private(stack: Stack, engine: Engine, folder: Path, resync: str) -> Iterator[Private]:
     file = folder / "etc" / "relinkd.toml"
     file.parent.mkdir()
     file.write_text("")
     options = "--allow=private", f"--config={file}", f"--resync={resync}"
-    with _another(stack, engine, folder / "run", *options):
+    with stack.instead(folder / "run", *options, recorded=True):
         scenario = Private(stack, engine, file)
         try:
             yield scenario
@@ -549,11 +526,9 @@ def test_refused_with_the_reason(private: Private) -> None:
     assert len(stack.relinkd.log("private.refused")) == count
 
 
-def test_without_allow_nothing_is_asked_but_get(
-    stack: Stack, engine: Engine, tmp_path: Path
-) -> None:
+def test_without_allow_nothing_is_asked_but_get(stack: Stack, tmp_path: Path) -> None:
     here, there = stack.network("here"), stack.network("there")
-    with _another(stack, engine, tmp_path / "run", "--resync=1s") as relinkd:
+    with stack.instead(tmp_path / "run", "--resync=1s", recorded=True) as relinkd:
         db = stack.run("db", network=there, labels=SAYS)
         web = stack.run("web", "db", network=here, labels=SAYS)
         name = stack.name("web")

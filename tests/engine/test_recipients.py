@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.engine.stack import LateError, Stack, early, resolve, until
 
-STARTS = int(os.environ.get("RELINKD_TEST_REPEATS", "25"))
+STARTS = int(os.environ.get("RELINKD_TEST_REPEATS", "12"))
 """First starts, and as many restarts, of one recipient whose first process reads its file."""
 SHOW = ["sh", "-c", "cat /etc/hosts; echo seen; exec sleep 1000000"]
 

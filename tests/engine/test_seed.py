@@ -12,18 +12,11 @@ from functools import partial
 
 import pytest
 
-from tests.conftest import LabEngines
 from tests.engine.stack import Stack, until
 from tests.lab.engines import Engine
 
 SERVE = ["nc", "-ll", "-p", "5432", "-e", "hostname"]
 """A database that answers with its hostname, which the engine made of its ID."""
-
-
-@pytest.fixture
-def engine(request: pytest.FixtureRequest, stack: Stack, lab_engines: LabEngines) -> Engine:
-    assert stack
-    return lab_engines[request.node.callspec.params["stack"]]
 
 
 def _linked(stack: Stack, recipient: str, alias: str) -> bool:

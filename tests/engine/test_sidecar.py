@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import REAL
+from tests.conftest import REAL, LabEngines
+from tests.engine import checkout
 from tests.engine.stack import resolve, until
-from tests.lab import images
-from tests.lab.base import LabError
 from tests.lab.engines import Engine
-from tests.lab.engines import engine as lab_engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -96,52 +90,21 @@ class Sidecar:
         return str(endpoint.get("IPv4Address", "none")).partition("/")[0]
 
 
-def _build(engine: Engine, context: Path) -> None:
-    """Build the image as on a machine without a network."""
-    for name in ("pyproject.toml", "README.md", "LICENSE", ".dockerignore"):
-        shutil.copy(ROOT / name, context)
-    for name in ("reconciler", "watchers", "deploy"):
-        shutil.copytree(ROOT / name, context / name)
-    for file in ("requirements.txt", "requirements-build.txt"):
-        fetch = [
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-        ]
-        # The base's Python, whatever runs the tests.
-        what = ["--python-version=3.11", f"--requirement={ROOT / 'deploy' / file}"]
-        command = [sys.executable, "-m", *fetch, *what, f"--dest={context / 'deploy/wheels'}"]
-        subprocess.run(command, check=True, timeout=300)
-    arguments = {
-        "BASE": images.python_base(engine),
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": "/src/deploy/wheels",
-    }
-    given = [word for item in arguments.items() for word in ("--build-arg", "=".join(item))]
-    dockerfile = [f"--file={context / 'deploy/Dockerfile'}", "--tag=relinkd:latest"]
-    engine.docker("build", "--network", "none", *given, *dockerfile, context, timeout=300)
-
-
 @pytest.fixture(scope="module", params=ENGINES)
 def sidecar(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    builders: LabEngines,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
-    try:
-        # Its containers run on while it is started again, so that the sidecar sees it happen.
-        with lab_engine(request.param, dockerd_args=["--live-restore"]) as engine:
-            (folder / "context").mkdir()
-            _build(engine, folder / "context")
-            running = Sidecar(engine, folder)
-            running.up()
-            yield running
-    except LabError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
+    checkout.make(folder)
+    engine = builders[request.param]
+    dockerfile = [f"--file={folder / 'deploy/Dockerfile'}", "--tag=relinkd:latest"]
+    engine.docker("build", "--network", "none", *dockerfile, folder, timeout=300)
+    running = Sidecar(engine, folder)
+    running.up()
+    yield running
+    engine.client.sweep()
 
 
 @pytest.fixture(autouse=True)
@@ -193,12 +156,12 @@ def test_it_has_no_power_but_its_two_mounts(sidecar: Sidecar) -> None:
 
 def test_nothing_is_compiled_at_start(sidecar: Sidecar) -> None:
     # A module without its bytecode is compiled at each start and each health check.
-    command = ["/opt/relinkd/bin/python", "-v", "-c", "import reconciler.cli.run"]
-    code, said = sidecar.client.exec(sidecar.name, command)
-    assert code == 0
-    origins = re.findall(r"code object from '?(.+?)'?$", said, re.MULTILINE)
-    assert len(origins) > 300
-    assert [origin for origin in origins if not origin.endswith(".pyc")] == []
+    for command in (["run", "--config=/nowhere"], ["links"], ["health"]):
+        verbose = ["/opt/relinkd/bin/python", "-v", "/opt/relinkd/bin/relinkd"]
+        _, said = sidecar.client.exec(sidecar.name, [*verbose, *command])
+        origins = re.findall(r"code object from '?(.+?)'?$", said, re.MULTILINE)
+        assert len(origins) > (10 if command == ["health"] else 300)
+        assert [origin for origin in origins if not origin.endswith(".pyc")] == []
 
 
 def test_links_between_other_containers_are_kept(sidecar: Sidecar) -> None:

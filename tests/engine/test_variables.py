@@ -14,7 +14,7 @@ import pytest
 
 from reconciler.core.declare import alias_problem
 from reconciler.core.variables import Style, variables, written
-from tests.conftest import REAL, LabEngines
+from tests.conftest import REAL
 from tests.engine.stack import Stack, until
 from tests.lab.engines import Engine
 from watchers.parse import parse_offer
@@ -67,12 +67,6 @@ def _env(chance: random.Random) -> tuple[str, ...]:
     return tuple(
         f"{name}={'/bin' if name == 'PATH' else chance.choice(values)}" for name in some
     ) + chance.choice([(), ("NONE",)])
-
-
-@pytest.fixture
-def engine(request: pytest.FixtureRequest, stack: Stack, lab_engines: LabEngines) -> Engine:
-    assert stack
-    return lab_engines[request.node.callspec.params["stack"]]
 
 
 @pytest.fixture

@@ -15,9 +15,7 @@ from tests.lab.packages import HOME_RELEASE, machine_source, prefix
 
 if TYPE_CHECKING:
     from tests.lab.client import Client
-    from tests.lab.engines import Engine
 
-PYTHON_BASE = "relinkd-base:latest"
 _PYTHON_PACKAGES = "python3-minimal,python3-venv,ca-certificates"
 
 
@@ -108,12 +106,6 @@ def load_nginx(client: Client) -> str:
     if client.raw("GET", f"/images/{name}/json")[0] != HTTPStatus.OK:
         client.import_image(name, nginx(), changes=['ENTRYPOINT ["nginx"]'])
     return name
-
-
-def python_base(engine: Engine) -> str:
-    """Give an engine a Debian with Python, to build the sidecar's image on; return its name."""
-    engine.docker("import", python_base_tar(), PYTHON_BASE, timeout=300)
-    return PYTHON_BASE
 
 
 def python_base_tar() -> Path:

@@ -78,14 +78,6 @@ def test_relinkd_is_started_without_a_shell() -> None:
     ]
 
 
-def test_the_bytecode_is_there_for_every_command() -> None:
-    from reconciler.cli.commands import COMMANDS  # noqa: PLC0415 - imports all of relinkd
-
-    imported = re.search(r"for command in (.*?);", DOCKERFILE)
-    assert imported is not None
-    assert {*imported[1].split(), "health"} == set(COMMANDS)
-
-
 @pytest.mark.parametrize(
     "setting",
     [
