@@ -16,6 +16,10 @@ between a reader finds the whole old line, a comment, or the whole new line.
 Outside the block one byte may change: the first of a line that the engine itself wrote for one of
 its links (`EngineLink`). All else there is kept to the byte, whatever it is.
 
+Room is added at the block's end. Where that would move lines of others, and take more than one page
+of the file, which a kill may cut, the block goes on at the end of the file instead, after
+``# relinkd more``.
+
 No tab is ever in the block: the engine's updater and remover match a tab before a name, and they do
 so in comments too.
 """
@@ -32,9 +36,10 @@ HELD: Final = "255.255.255.255"
 """Where an alias must reach nobody: connecting fails at once, and no packet leaves."""
 
 _BEGIN: Final = b"# relinkd begin"
+_MORE: Final = b"# relinkd more"
 _END: Final = b"# relinkd end"
 # Whatever stands before it, behind a comment sign it would be a marker.
-_MARKERS: Final = (_BEGIN[1:], _END[1:])
+_MARKERS: Final = (_BEGIN[1:], _MORE[1:], _END[1:])
 # Lines made together with others, so that one more link or replica needs no more bytes.
 _SPARE: Final = b"# spare".ljust(72)
 _SPARES: Final = 2
@@ -45,6 +50,8 @@ _ENDED: Final = b"# eol %d"
 _WIDTHS: Final[Mapping[int, int]] = {4: 15, 6: 39}
 # musl reads 511 bytes of a line and takes what is left for a line of its own.
 _LONGEST: Final = 500
+# The kernel ends a killed process between two pages of a write, of at least so many bytes.
+_PAGE: Final = 4096
 # Resolvers read in pieces that begin at multiples of this: musl 1,024 bytes, glibc 4,096.
 _PIECE: Final = 1024
 
@@ -140,9 +147,13 @@ class _Line(NamedTuple):
 
 class _File(NamedTuple):
     outside: list[_Line]
-    inside: list[_Line]  # between the markers
-    begin: int | None  # offset of the first marker; None: there is no block
-    end: int  # offset of the second marker; without a block, of the end of the file
+    parts: list[list[_Line]]  # of the block, each with its first marker, without its second
+    end: int  # offset of the last marker; where it is cut short or missing, of the end of the file
+
+    @property
+    def inside(self) -> list[_Line]:
+        """What is between the markers."""
+        return [line for part in self.parts for line in part[1:]]
 
 
 class _Outside(NamedTuple):
@@ -191,7 +202,7 @@ def plan(
             edits.append(Edit(line.offset + 1, target[1:]))
         if not target.startswith(b"#"):
             edits.append(Edit(line.offset, target[:1]))
-    if missing or (file.begin is not None and file.end + len(_END) >= len(data)):
+    if missing or (file.parts and file.end + len(_END) >= len(data)):
         late.append(_grow(apply(data, withdrawals), file, missing))
     fixed = (*withdrawals, *grants)
     return Plan(
@@ -214,7 +225,7 @@ def apply(data: bytes, edits: Iterable[Edit]) -> bytes:
 def read_block(data: bytes) -> tuple[Slot, ...] | None:
     """Say what the lines of our block say, comments too; None where there is no block."""
     file = _split(data)
-    if file.begin is None:
+    if not file.parts:
         return None
     return tuple(slot for line in file.inside if (slot := _parse(line.text)) is not None)
 
@@ -225,12 +236,13 @@ def lines_naming(
     """Say which lines a resolver matches for ``name``, in the order in which it finds them."""
     file = _split(data)
     aliases = {link.alias.lower() for link in engine_links}
+    inside = set(file.inside)
     found = []
-    for line in sorted((*file.outside, *file.inside)):
+    for line in sorted((*file.outside, *inside)):
         address, names = _said(line.text)
         if name.lower() in names and _is_address(address):
             whose: Literal["ours", "engine", "foreign"] = "foreign"
-            if line in file.inside:
+            if line in inside:
                 whose = "ours"
             elif _engine_alias(line.text) in aliases:
                 whose = "engine"
@@ -262,12 +274,14 @@ def without_block(data: bytes, engine_links: Sequence[EngineLink] = ()) -> bytes
             off.append((line, alias))
         else:
             missing[alias].discard(_said(line.text)[0])
-    begin = len(data) if file.begin is None else file.begin
-    after = file.end + len(_END) + 1
-    ended = _ENDED % (begin - 1)
-    if after >= len(data) and any(line.text == ended for line in file.inside):
-        begin -= 1  # the newline is ours, too
-    cuts = [(begin, after, b"")]
+    cuts = []
+    for part in file.parts:
+        begin = part[0].offset
+        after = part[-1].offset + len(part[-1].text) + 1 + len(_END) + 1
+        ended = _ENDED % (begin - 1)
+        if after >= len(data) and any(line.text == ended for line in part):
+            begin -= 1  # the newline is ours, too
+        cuts.append((begin, after, b""))
     for line, alias in off:
         tail, _, names = line.text[1:].partition(b"\t")
         old = tail.decode()
@@ -283,34 +297,50 @@ def without_block(data: bytes, engine_links: Sequence[EngineLink] = ()) -> bytes
 
 
 def _split(data: bytes) -> _File:
-    """Find the block: the first two markers with no other beginning between them.
+    """Find the block: the first two markers with no other beginning between them, and what goes on.
 
-    Else what a write of ours began that was cut short: the kernel ends a killed process between two
-    pages of a write. Whatever else looks like a marker is somebody's text.
+    Else what a write of ours began that was cut short, between two pages. Whatever else looks like
+    a marker is somebody's text.
     """
     lines = []
     offset = 0
     for text in data.split(b"\n"):
         lines.append(_Line(offset, text))
         offset += len(text) + 1
-    begin = None
-    for at, line in enumerate(lines):
-        if line.text == _BEGIN:
-            begin = at
-        elif line.text == _END and begin is not None:
-            outside = lines[:begin] + lines[at + 1 :]
-            return _File(outside, lines[begin + 1 : at], lines[begin].offset, line.offset)
-    if begin is not None:
-        inside = [line for line in lines[begin + 1 :] if line.offset < len(data)]
-        if all(_is_ours(line.text, cut=line is inside[-1]) for line in inside):
-            return _File(lines[:begin], inside, lines[begin].offset, len(data))
-    return _File(lines, [], None, len(data))
+    outside: list[_Line] = []
+    parts: list[list[_Line]] = []
+    part: list[_Line] = []
+    end = len(data)
+    for line in lines:
+        if line.text == (_MORE if parts else _BEGIN):
+            outside += part
+            part = [line]
+        elif line.text == _END and part and (not parts or _are_ours(part[1:], cut=False)):
+            parts.append(part)
+            part, end = [], line.offset
+        else:
+            (part or outside).append(line)
+    if part:
+        begun = [line for line in part if line.offset < len(data)]
+        if _are_ours(begun[1:], cut=True):
+            parts.append(begun)
+            end = len(data)
+        else:
+            outside += part
+    return _File(outside, parts, end)
 
 
-def _is_ours(text: bytes, *, cut: bool) -> bool:
-    """Whether a line is one that we write, or the beginning of one."""
+def _are_ours(lines: Sequence[_Line], *, cut: bool) -> bool:
+    """Whether all lines are ones that we write; the last may be the beginning of one."""
+    return all(_is_ours(line, cut=cut and line is lines[-1]) for line in lines)
+
+
+def _is_ours(line: _Line, *, cut: bool) -> bool:
+    text = line.text
     if _parse(text) is not None or _FILLER.fullmatch(text):
         return True
+    if not text and line.offset % _PIECE == _PIECE - 1:
+        return True  # what fills a piece of which one byte is left
     begun = _HEAD.fullmatch(text) or any(each.startswith(text) for each in (_END, _SPARE))
     return cut and bool(begun)
 
@@ -522,18 +552,26 @@ def _grow(data: bytes, file: _File, lines: Iterable[bytes]) -> Edit:
 
     None of them straddles two pieces; a comment fills what is left of a piece.
     """
+    first = b"" if file.parts else _BEGIN
+    edit = _added(data, file.end, first, lines, data[file.end :])
+    others = file.end + len(_END) + 1 < len(data)
+    if others and edit.offset // _PAGE != (edit.offset + len(edit.data) - 1) // _PAGE:
+        return _added(data, len(data), _MORE, lines, b"")
+    return edit
+
+
+def _added(data: bytes, at: int, first: bytes, lines: Iterable[bytes], tail: bytes) -> Edit:
     added = bytearray()
-    unended = bool(data) and not data.endswith(b"\n")
-    if unended and file.end == len(data):
+    unended = bool(data) and not data.endswith(b"\n") and at == len(data)
+    if unended:
         added += b"\n"
-    if file.begin is None:
-        added += _BEGIN + b"\n"
+    if first:
+        added += first + b"\n" + (_ENDED % len(data) + b"\n" if unended else b"")
     for line in lines:
-        left = _PIECE - (file.end + len(added)) % _PIECE
+        left = _PIECE - (at + len(added)) % _PIECE
         if len(line) > left:
             added += b"#".ljust(left - 1)[: left - 1] + b"\n"
         added += line + b"\n"
-    if file.begin is None and unended:
-        added += _ENDED % len(data) + b"\n"
-    tail = data[file.end :] or _END
-    return Edit(file.end, bytes(added) + tail + (b"\n" if tail == _END else b""))
+    if tail in (b"", _END):
+        tail = _END + b"\n"
+    return Edit(at, bytes(added) + tail)

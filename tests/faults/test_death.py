@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.core.hostsfile import EngineLink, Slot, read_block
+from reconciler.core.hostsfile import EngineLink, Slot, read_block, without_block
 from reconciler.deliver import hosts, inplace
 from reconciler.deliver.hosts import HostsFiles, Status
 from tests.engine.stack import Daemon, Stack, until
@@ -66,7 +66,12 @@ LIVES: dict[str, tuple[bytes, Sequence[Wish]]] = {
     "no newline at the end": (BASE + b"# by hand", [(_slots("172.17.0.2", "db"), ())]),
     "lines of others behind the block": (
         BASE + b"# relinkd begin\n172.17.0.2      db\n# relinkd end\n10.0.0.1\tlate\n",
-        [(_slots("172.17.0.3", "db", *MANY[:100]), ())],
+        [(_slots("172.17.0.3", "db", *MANY), ())],
+    ),
+    "lines of others behind a block that went on behind others": (
+        BASE + b"# relinkd begin\n172.17.0.2      db\n# relinkd end\n10.0.0.1\tlate\n"
+        b"# relinkd more\n# relinkd end\n10.0.0.2\tlater",
+        [(_slots("172.17.0.3", *MANY[:100]), ()), (_slots("172.17.0.3", "db", *MANY), ())],
     ),
 }
 
@@ -151,7 +156,11 @@ def test_at_every_step(tmp_path: Path, life: str, *, in_write: bool) -> None:
         assert b"\tlocalhost\n" in left
         _deliver(tmp_path, wishes[-1])
         again = path.read_bytes()
-        assert again.count(b"# relinkd begin\n") == again.count(b"# relinkd end\n") == 1, steps
+        assert again.count(b"# relinkd begin\n") == 1, steps
+        assert again.count(b"# relinkd end\n") == 1 + again.count(b"# relinkd more\n"), steps
+        links = wishes[-1][1]
+        assert without_block(again, links) == without_block(wanted, links), steps
+        assert links or without_block(again) == without_block(begun), steps
         assert sorted(_lines(again)) == sorted(_lines(wanted)), steps
         block, reference = read_block(again), read_block(wanted)
         assert block is not None

@@ -12,10 +12,19 @@ from typing import Literal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.hostsfile import Edit, EngineLink, Slot, apply, plan, read_block
+from reconciler.core.hostsfile import (
+    Edit,
+    EngineLink,
+    Slot,
+    apply,
+    plan,
+    read_block,
+    without_block,
+)
 
 LOCALHOST = b"127.0.0.1\tlocalhost"
 BEGIN = b"# relinkd begin"
+MORE = b"# relinkd more"
 END = b"# relinkd end"
 
 ALIASES = ["db", "Cache", "web.internal", "q", "a-rather-long-alias-of-somebody"]
@@ -56,12 +65,20 @@ def resolve(data: bytes, alias: str) -> set[str]:
 
 def cut(data: bytes) -> tuple[list[bytes], list[bytes]]:
     """The lines outside the block, and those of the block without its markers."""
-    lines = data.split(b"\n")
-    for end, line in enumerate(lines):
-        begins = [at for at in range(end) if lines[at] == BEGIN]
-        if line == END and begins:
-            return lines[: begins[-1]] + lines[end + 1 :], lines[begins[-1] + 1 : end]
-    return lines, []
+    lines, inside = data.split(b"\n"), []
+    for marker in (BEGIN, *[MORE] * data.count(MORE)):
+        for end, line in enumerate(lines):
+            begins = [at for at in range(end) if lines[at] == marker]
+            if line == END and begins:
+                inside += lines[begins[-1] + 1 : end]
+                del lines[begins[-1] : end + 1]
+                break
+    return lines, inside
+
+
+def parts(data: bytes) -> int:
+    """How many parts the block has, begun ones too."""
+    return sum(line in (BEGIN, MORE) for line in data.split(b"\n"))
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,10 @@ def check_outside(before: bytes, after: bytes, links: Sequence[EngineLink]) -> N
     """Kept to the byte, but for the first one of the engine's own lines."""
     aliases = [re.escape(link.alias.lower().encode()) for link in links]
     old, new = cut(before)[0], cut(after)[0]
-    if BEGIN not in before.split(b"\n") and BEGIN in after.split(b"\n") and old[-1] != b"":
+    markers = [
+        sum(data.split(b"\n").count(each) for each in (BEGIN, MORE)) for data in (before, after)
+    ]
+    if markers[0] < markers[1] and old[-1] != b"":
         old = [*old, b""]  # its last line was ended first
     assert len(old) == len(new)
     for was, is_now in zip(old, new, strict=True):
@@ -263,3 +283,51 @@ def test_a_reader_in_pieces_sees_whole_lines(life: tuple[bytes, list[Wish]]) -> 
         for head, tail in combinations(moments, 2):
             seen = head[: start - begin] + tail[start - begin :]
             assert seen in moments or seen.startswith(b"#")
+
+
+@st.composite
+def about_a_page(draw: st.DrawFn) -> bytes:
+    """A file whose block is before the end of a page, with lines of others behind it."""
+    data = LOCALHOST + b"\n" + b"#" * draw(st.integers(3500, 4000)) + b"\n"
+    wish = draw(wishes())
+    data = apply(data, plan(data, wish.slots, wish.links).edits)
+    others = draw(st.lists(st.sampled_from(OUTSIDE), min_size=1, max_size=3))
+    data += b"\n".join(others) + draw(st.sampled_from([b"", b"\n"]))
+    if draw(st.booleans()):
+        wish = draw(wishes())
+        data = apply(data, plan(data, wish.slots, wish.links).edits)
+        data += b"\n".join(others) + draw(st.sampled_from([b"", b"\n"]))
+    return data
+
+
+@law
+@given(about_a_page(), wishes())
+def test_a_write_that_is_cut_between_two_pages_costs_others_nothing(
+    data: bytes, wish: Wish
+) -> None:
+    edits = plan(data, wish.slots, wish.links).edits
+    for state, edit in zip(states(data, edits), edits, strict=False):
+        for written in range(4096 - edit.offset % 4096, len(edit.data), 4096):
+            left = apply(state, [Edit(edit.offset, edit.data[:written])])
+            last = left.rpartition(b"\n")[2]
+            if last and any(marker.startswith(last) for marker in (BEGIN, MORE)):
+                continue  # a comment of these few bytes stays, which may be somebody's
+            again = plan(left, wish.slots, wish.links)
+            done = apply(left, again.edits)
+            check_outside(data, done, wish.links)
+            check_block(done)
+            for alias in {slot.names[0] for slot in wish.slots}:
+                if alias.lower() not in again.shadowed:
+                    assert resolve(done, alias) == where(wish.slots, alias)
+
+
+@law
+@given(about_a_page(), wishes())
+def test_what_went_on_behind_others_is_one_block(data: bytes, wish: Wish) -> None:
+    got = plan(data, wish.slots, wish.links)
+    after = apply(data, got.edits)
+    check_outside(data, after, wish.links)
+    assert {slot for slot in read_block(after) or () if slot.address} == set(got.live)
+    assert plan(after, wish.slots, wish.links).edits == ()
+    assert cut(without_block(after))[1] == []
+    assert MORE not in without_block(after)

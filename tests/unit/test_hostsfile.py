@@ -39,6 +39,9 @@ def with_block(*lines: bytes) -> bytes:
     return HOSTS + BEGIN + b"".join(lines) + END
 
 
+TWO = v4("10.0.0.3", "two")
+
+
 def final(data: bytes, *slots: Slot, links: tuple[EngineLink, ...] = ()) -> bytes:
     return apply(data, plan(data, slots, links).edits)
 
@@ -61,7 +64,8 @@ class TestNewBlock:
 
     def test_ends_the_last_line_first(self) -> None:
         data = DEFAULTS + b"172.18.0.9\tno-newline"
-        assert final(data, v4(None, "db")).startswith(data + b"\n# relinkd begin\n#     ")
+        begun = b"\n# relinkd begin\n# eol %d\n#     " % len(data)
+        assert final(data, v4(None, "db")).startswith(data + begun)
 
     def test_is_not_made_for_nothing(self) -> None:
         assert plan(HOSTS, []).edits == ()
@@ -186,6 +190,50 @@ class TestRoom:
         got = plan(data, [v4("10.0.0.2", "db")])
         assert got.shifts
         assert apply(data, got.edits) == data + b"\n"
+
+
+class TestBehindOthers:
+    """A kill may cut a write between two pages of 4,096 bytes; lines of others may not be lost."""
+
+    LATE = b"172.19.0.7\t8f2a7d1b2c3d\n" * 3
+    FULL = HOSTS + b"#" * (4000 - len(HOSTS)) + b"\n" + BEGIN + b"10.0.0.2        db\n" + END
+    MORE = b"# relinkd more\n"
+
+    def test_within_a_page_the_block_grows_where_it_is(self) -> None:
+        got = final(with_block(b"10.0.0.2        db\n") + self.LATE, v4("10.0.0.2", "db"), TWO)
+        grown = with_block(b"10.0.0.2        db\n", b"10.0.0.3        two\n", SPARE, SPARE)
+        assert got == grown + self.LATE
+
+    def test_over_two_it_goes_on_behind_them(self) -> None:
+        data = self.FULL + self.LATE
+        more = self.MORE + b"10.0.0.3        two\n" + SPARE + SPARE + END
+        got = final(data, v4("10.0.0.2", "db"), TWO)
+        assert got == data + more
+        assert read_block(got) == (v4("10.0.0.2", "db"), TWO)
+        assert without_block(got) == without_block(data)
+        assert final(got, v4("10.0.0.9", "db"), TWO) == got.replace(b"10.0.0.2 ", b"10.0.0.9 ")
+
+    def test_a_line_of_others_without_an_end_is_ended_and_given_back(self) -> None:
+        data = self.FULL + self.LATE[:-1]
+        got = final(data, v4("10.0.0.2", "db"), TWO)
+        assert got.startswith(data + b"\n" + self.MORE + b"# eol %d\n" % len(data))
+        assert without_block(got) == without_block(data)
+
+    def test_where_nothing_is_behind_it_the_block_grows(self) -> None:
+        got = final(self.FULL, v4("10.0.0.2", "db"), TWO)
+        assert got.startswith(self.FULL[: -len(END)])
+        assert self.MORE not in got
+
+    @pytest.mark.parametrize("theirs", [b"10.9.9.9\tdb\n", b"\n", b"text\n"])
+    def test_what_others_put_between_such_markers_is_theirs(self, theirs: bytes) -> None:
+        data = with_block(b"10.0.0.2        db\n") + self.MORE + theirs + END
+        got = final(data, v4("10.0.0.2", "db"), TWO)
+        assert got.endswith(self.MORE + theirs + END)
+        assert without_block(got).endswith(self.MORE + theirs + END)
+
+    def test_without_a_block_such_a_marker_is_nobodys(self) -> None:
+        data = HOSTS + self.MORE + b"10.0.0.2        db\n" + END
+        assert final(data, v4(None, "two")).startswith(data + BEGIN)
 
 
 class TestPieces:
