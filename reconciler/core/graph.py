@@ -116,6 +116,7 @@ class LinkGraph:
         """Bring one container's declarations up to date; return whether it has or had any."""
         before = self._declared.get(id_, ())
         now: tuple[Declaration, ...] = ()
+        keys: frozenset[Key] = frozenset()
         if container is None:
             for known in (self._matched, self._seen, self._obeyed):
                 known.pop(id_, None)
@@ -124,16 +125,19 @@ class LinkGraph:
             config, seen = self._configured(container), self._seen.get(id_)
             alike = seen is not None and config == self._obeyed.get(id_) and _alike(seen, container)
             self._seen[id_], self._obeyed[id_] = container, config
-            now = before if alike else declarations(container, self._kinds, config)
+            if alike:
+                return bool(before)
+            now = declarations(container, self._kinds, config)
+            keys = _all_keys(now) | _resolver_keys(container) if now else keys
+        wanted = self._wanted.pop(id_, frozenset())
         if now:
-            self._declared[id_] = now
+            self._declared[id_], self._wanted[id_] = now, keys
         else:
             self._declared.pop(id_, None)
-        if now != before:
-            for key in _all_keys(before):
-                _discard(self._recipients, key, id_)
-            for key in _all_keys(now):
-                self._recipients[key].add(id_)
+        for key in wanted - keys:
+            _discard(self._recipients, key, id_)
+        for key in keys - wanted:
+            self._recipients[key].add(id_)
         return bool(before or now)
 
     def _with_sharers(self, changed: Iterable[str], mirror: Mirror) -> set[str]:

@@ -84,6 +84,18 @@ class TestAffected:
         there.hear("destroy", "stranger")
         assert there.affected == {"web"}
 
+    def test_those_whose_endpoint_links_name_it_even_where_they_are_not_obeyed(self) -> None:
+        # The engine's DNS obeys them all the same, and so decides whether an alias is held.
+        there = World(network("back"), kinds=("label",))
+        web = container("web", "x:db", endpoint_links={"back": ["cache:db"]})
+        there.add(web, back="10.0.0.9")
+        there.add(container("cache"), back="10.0.0.3")
+        assert there.affected == {"web"}
+        there.rename("cache", "other")
+        assert there.affected == {"web"}
+        there.rename("other", "third")
+        assert there.affected == set()
+
     def test_those_that_share_its_network_however_deep(self) -> None:
         there = World(network("back"))
         there.add(container("web", "deep"), back="10.0.0.9")
