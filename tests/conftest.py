@@ -52,6 +52,13 @@ def lab_engines() -> Iterator[LabEngines]:
         yield LabEngines(stack)
 
 
+@pytest.fixture(scope="session")
+def plain_engines() -> Iterator[LabEngines]:
+    """Engines without a relinkd: on those of the scenarios one keeps links."""
+    with ExitStack() as stack:
+        yield LabEngines(stack)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print how many tests passed on each engine; `tests.run` judges by it."""
     passed = Counter[str]()

@@ -7,13 +7,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REAL, LabEngines
+from tests.conftest import REAL
 from tests.fakes.engine import FakeEngine
 from tests.fakes.generations import Json
 from tests.lab.client import Client
@@ -139,13 +138,6 @@ def _params() -> list[object]:
         for key in REAL
     ]
     return [*fakes, *real]
-
-
-@pytest.fixture(scope="session")
-def plain_engines() -> Iterator[LabEngines]:
-    """Engines of their own: beside the scenarios' a relinkd keeps links."""
-    with ExitStack() as stack:
-        yield LabEngines(stack)
 
 
 @pytest.fixture(params=_params())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import json
 import os
 import pkgutil
@@ -166,6 +167,9 @@ def _import_all() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _import_all()
+    # Or each fork looks through all that was imported when it ends, and copies it.
+    gc.collect()
+    gc.freeze()
     serve()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     PROGRAMS[sys.argv[0]]()()

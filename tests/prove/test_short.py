@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -20,7 +19,11 @@ SHORT = [
         trial,
         key,
         id=f"{trial.name}-{name}",
-        marks=[pytest.mark.engine, pytest.mark.xdist_group(name)],
+        # One for this engine alone would keep its worker longer than the others.
+        marks=[
+            pytest.mark.engine,
+            pytest.mark.xdist_group(name if len(trial.engines) > 1 else trial.name),
+        ],
     )
     for trial in TRIALS.values()
     for name, key in REAL.items()
@@ -31,11 +34,8 @@ ON_FAKE = [trial for trial in TRIALS.values() if FAKE in trial.engines]
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("trial", "key"), SHORT)
-def test_in_short(trial: Trial, key: str, tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        # An engine of its own: on the one that scenarios share another relinkd is the writer.
-        engine = LabEngines(stack)[key]
-        print(trial.play(Ground(engine, tmp_path), trial.count))
+def test_in_short(trial: Trial, key: str, plain_engines: LabEngines, tmp_path: Path) -> None:
+    print(trial.play(Ground(plain_engines[key], tmp_path), trial.count))
 
 
 @pytest.mark.timeout(600)
