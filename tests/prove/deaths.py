@@ -18,6 +18,12 @@ from tests.prove.trial import FAKE, Figures, Ground, trial
 
 OWNER = "ab" * 32
 BASE = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n172.17.0.9\tabababababab\n"
+LATE = b"".join(b"10.0.0.%d\tlate-%d\n" % (number, number) for number in range(60))
+BEGUN = [
+    BASE,
+    BASE + b"# relinkd begin\n172.17.0.2      n0.example\n# relinkd end\n" + LATE,
+]
+"""In the second, more room is needed than there is before somebody's lines."""
 ALIASES = [f"n{number}.example" for number in range(120)]
 RECIPIENTS = 20
 LONGEST = 0.02
@@ -40,7 +46,7 @@ WISHES = [
 
 def _meant(wish: list[Slot]) -> set[bytes]:
     lines = (f"{slot.address:15} {slot.names[0]}" for slot in wish if slot.address)
-    return {*BASE.splitlines(), *(line.encode() for line in lines)}
+    return {*BASE.splitlines(), *LATE.splitlines(), *(line.encode() for line in lines)}
 
 
 MAY_SAY = set().union(*map(_meant, WISHES))
@@ -53,17 +59,19 @@ def _said(data: bytes) -> list[bytes]:
 @trial("Killed while it writes", short=100, full=10_000, unit="kills of a writer", engines=(FAKE,))
 def killed_while_writing(ground: Ground, count: int) -> Figures:
     """A process makes one hosts file say one thing after another, as fast as it can: few lines and
-    many, up, down, moved. It is killed at a random moment and the next one goes on where it left
-    off. Promised, after each kill: what is not relinkd's is there to the byte, and every whole line
-    is one that was meant; after the next delivery there is one block, and it says what it should.
+    many, up, down, moved. In half of the files somebody's lines are behind the block, which then
+    grows over a page. It is killed at a random moment, and the next one goes on. Promised, after
+    each kill: what is not relinkd's is there to the byte, and every whole line is one that was
+    meant; after the next delivery there is one block, and it says what it should.
     """
     chance = random.Random(11)
     path = ground.folder / OWNER / "hosts"
     path.parent.mkdir()
-    path.write_bytes(BASE)
     cut = half = wrong = 0
     with mmap.mmap(-1, 8) as written:
         for _ in range(count):
+            begun = chance.choice(BEGUN)
+            path.write_bytes(begun)
             child = os.fork()
             if not child:
                 _write_for_ever(ground.folder, written)
@@ -72,15 +80,17 @@ def killed_while_writing(ground: Ground, count: int) -> Figures:
             os.waitpid(child, 0)
             left = path.read_bytes()
             cut += not left.endswith(b"\n")
-            half += left.count(b"# relinkd begin\n") != left.count(b"# relinkd end\n")
+            half += _begins(left) != left.count(b"# relinkd end\n")
             whole = left[: left.rfind(b"\n") + 1]
-            wrong += not left.startswith(BASE) or not {*_said(whole)} <= MAY_SAY
+            wrong += not _theirs_is_there(begun, left) or not {*_said(whole)} <= MAY_SAY
             wish = chance.choice(WISHES)
             with HostsFiles(ground.folder) as files:
                 assert files.deliver(OWNER, wish, ()).status is Status.DONE
             now = path.read_bytes()
-            wrong += now.count(b"# relinkd begin\n") != 1 or now.count(b"# relinkd end\n") != 1
-            wrong += not now.startswith(BASE) or {*_said(now)} != _meant(wish)
+            wrong += now.count(b"# relinkd begin\n") != 1
+            wrong += _begins(now) != now.count(b"# relinkd end\n")
+            theirs = {*LATE.splitlines()} if begun is BASE else set()
+            wrong += not _theirs_is_there(begun, now) or {*_said(now)} != _meant(wish) - theirs
         figures = Figures(
             {
                 "deliveries": int.from_bytes(written[:8], "little"),
@@ -91,6 +101,14 @@ def killed_while_writing(ground: Ground, count: int) -> Figures:
         )
     assert not wrong, figures
     return figures
+
+
+def _begins(data: bytes) -> int:
+    return sum(data.count(marker) for marker in (b"# relinkd begin\n", b"# relinkd more\n"))
+
+
+def _theirs_is_there(begun: bytes, now: bytes) -> bool:
+    return now.startswith(BASE) and now.count(LATE) == (begun is not BASE)
 
 
 def _write_for_ever(folder: Path, written: mmap.mmap) -> None:
