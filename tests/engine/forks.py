@@ -85,7 +85,11 @@ def relinkd(*arguments: object, timeout: float = 60) -> subprocess.CompletedProc
     """Run `relinkd` with these arguments to its end; return all that it said."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = Process("relinkd", *arguments, out=out, err=err)
-        code = process.wait(timeout)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            raise
         out.seek(0)
         err.seek(0)
         return subprocess.CompletedProcess(process.args, code, out.read(), err.read())

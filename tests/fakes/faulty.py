@@ -250,9 +250,14 @@ class FaultyEngine:
             task.cancel()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None:  # it was on its way when we went
+            writer.transport.abort()
+            return
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Not in the task: one that is cancelled before it has begun does nothing at all.
+        task.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -262,8 +267,6 @@ class FaultyEngine:
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the client went away
-        finally:
-            writer.transport.abort()
 
     async def _read(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -377,5 +380,10 @@ async def faulty(
     try:
         yield engine
     finally:
+        # What was taken in at the very end is accepted first: a server that is closed meanwhile
+        # leaves it open.
+        for _ in range(3):
+            await asyncio.sleep(0)
         engine.go_away()
         await asyncio.gather(*engine._tasks, return_exceptions=True)
+        await asyncio.sleep(0)
