@@ -315,9 +315,14 @@ def _split(data: bytes) -> _File:
         if line.text == (_MORE if parts else _BEGIN):
             outside += part
             part = [line]
-        elif line.text == _END and part and (not parts or _are_ours(part[1:], cut=False)):
-            parts.append(part)
-            part, end = [], line.offset
+        elif line.text == _END and part:
+            # Looked at once, whatever comes of it: somebody may have written thousands of markers.
+            if not parts or _are_ours(part[1:], cut=False):
+                parts.append(part)
+                end = line.offset
+            else:
+                outside += [*part, line]
+            part = []
         else:
             (part or outside).append(line)
     if part:

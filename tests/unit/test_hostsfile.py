@@ -1,5 +1,6 @@
 import pytest
 
+from reconciler.core import hostsfile
 from reconciler.core.hostsfile import (
     HELD,
     Edit,
@@ -230,6 +231,22 @@ class TestBehindOthers:
         got = final(data, v4("10.0.0.2", "db"), TWO)
         assert got.endswith(self.MORE + theirs + END)
         assert without_block(got).endswith(self.MORE + theirs + END)
+
+    def test_whoever_writes_many_such_markers_has_each_line_looked_at_once(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked_at: list[object] = []
+        is_ours = hostsfile._is_ours
+
+        def counted(line: hostsfile._Line, *, cut: bool) -> bool:
+            looked_at.append(line)
+            return is_ours(line, cut=cut)
+
+        monkeypatch.setattr(hostsfile, "_is_ours", counted)
+        theirs = b"10.0.0.2        db\n" * 100 + b"text\n" + END * 100
+        data = with_block() + self.MORE + theirs + self.MORE + theirs
+        assert read_block(data) == ()
+        assert 0 < len(looked_at) <= len(data.splitlines())
 
     def test_without_a_block_such_a_marker_is_nobodys(self) -> None:
         data = HOSTS + self.MORE + b"10.0.0.2        db\n" + END
