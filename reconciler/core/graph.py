@@ -128,7 +128,8 @@ class LinkGraph:
             if alike:
                 return bool(before)
             now = declarations(container, self._kinds, config)
-            keys = _all_keys(now) | _resolver_keys(container) if now else keys
+            if now:
+                keys = _all_keys(now) | _resolver_keys(container)
         wanted = self._wanted.pop(id_, frozenset())
         if now:
             self._declared[id_], self._wanted[id_] = now, keys

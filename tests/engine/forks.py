@@ -3,7 +3,8 @@
 An import of relinkd is half a second of a core, and the scenarios start it many hundred times. Such
 a process is otherwise as if `relinkd ...` had been typed: its own PID, descriptors, signals, exit
 code. The real command is run where that is the point: in the image, the demo, the guide, with less
-than a whole machine, and wherever memory or times are measured.
+than a whole machine, and wherever memory or times are measured. (The fork server of multiprocessing
+would import the test runner into each, and ends them without an interpreter's own end.)
 
 `python -m tests.engine.forks` is the process that forks; its standard input is where it is asked.
 """

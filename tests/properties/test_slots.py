@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reconciler.core.hostsfile import (
     Edit,
     EngineLink,
+    Plan,
     Slot,
     apply,
     plan,
@@ -135,10 +136,7 @@ def check_outside(before: bytes, after: bytes, links: Sequence[EngineLink]) -> N
     """Kept to the byte, but for the first one of the engine's own lines."""
     aliases = [re.escape(link.alias.lower().encode()) for link in links]
     old, new = cut(before)[0], cut(after)[0]
-    markers = [
-        sum(data.split(b"\n").count(each) for each in (BEGIN, MORE)) for data in (before, after)
-    ]
-    if markers[0] < markers[1] and old[-1] != b"":
+    if parts(before) < parts(after) and old[-1] != b"":
         old = [*old, b""]  # its last line was ended first
     assert len(old) == len(new)
     for was, is_now in zip(old, new, strict=True):
@@ -154,6 +152,13 @@ def check_block(data: bytes) -> None:
         assert all(32 <= byte < 127 for byte in line)
 
 
+def check_wish(data: bytes, wish: Wish, planned: Plan) -> None:
+    """Each alias is where it is wished, unless a line of others wins."""
+    for alias in {slot.names[0] for slot in wish.slots}:
+        if alias.lower() not in planned.shadowed:
+            assert resolve(data, alias) == where(wish.slots, alias)
+
+
 @law
 @given(files(), wishes())
 def test_after_all_edits_the_file_says_what_is_wished(data: bytes, wish: Wish) -> None:
@@ -161,9 +166,7 @@ def test_after_all_edits_the_file_says_what_is_wished(data: bytes, wish: Wish) -
     after = apply(data, got.edits)
     check_outside(data, after, wish.links)
     check_block(after)
-    for alias in {slot.names[0] for slot in wish.slots}:
-        if alias.lower() not in got.shadowed:
-            assert resolve(after, alias) == where(wish.slots, alias)
+    check_wish(after, wish, got)
     assert {slot for slot in read_block(after) or () if slot.address} == set(got.live)
     for slot in wish.slots:  # each has room
         assert [(s.names, s.family) for s in read_block(after) or ()].count(
@@ -239,9 +242,8 @@ def test_a_life_of_changes(life: tuple[bytes, list[tuple[Wish, str]]]) -> None:
         after = apply(data, got.fixed if what == "no lease" else got.edits)
         check_outside(data, after, wish.links)
         check_block(after)
-        for alias in {slot.names[0] for slot in wish.slots}:
-            if alias.lower() not in got.shadowed and after == apply(data, got.edits):
-                assert resolve(after, alias) == where(wish.slots, alias)
+        if after == apply(data, got.edits):
+            check_wish(after, wish, got)
         data = after
     if steps:
         done = apply(data, plan(data, steps[-1][0].slots, steps[-1][0].links).edits)
@@ -316,9 +318,7 @@ def test_a_write_that_is_cut_between_two_pages_costs_others_nothing(
             done = apply(left, again.edits)
             check_outside(data, done, wish.links)
             check_block(done)
-            for alias in {slot.names[0] for slot in wish.slots}:
-                if alias.lower() not in again.shadowed:
-                    assert resolve(done, alias) == where(wish.slots, alias)
+            check_wish(done, wish, again)
 
 
 @law
