@@ -220,6 +220,14 @@ class TestBehindOthers:
         assert got.startswith(data + b"\n" + self.MORE + b"# eol %d\n" % len(data))
         assert without_block(got) == without_block(data)
 
+    def test_a_last_byte_of_a_piece_is_filled_by_an_empty_line_of_ours(self) -> None:
+        data = self.FULL + self.LATE
+        data += b"#" * (1024 - 1 - len(self.MORE) - len(data) % 1024 - 1) + b"\n"
+        got = final(data, v4("10.0.0.2", "db"), TWO)
+        assert got.startswith(data + self.MORE + b"\n10.0.0.3        two\n")
+        assert read_block(got) == (v4("10.0.0.2", "db"), TWO)
+        assert without_block(got) == without_block(data)
+
     def test_where_nothing_is_behind_it_the_block_grows(self) -> None:
         got = final(self.FULL, v4("10.0.0.2", "db"), TWO)
         assert got.startswith(self.FULL[: -len(END)])
