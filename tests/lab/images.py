@@ -109,8 +109,11 @@ def load_nginx(client: Client) -> str:
 
 
 def python_base_tar() -> Path:
-    """Return the archive of a Debian with Python, made when it is not there."""
-    ready = cache() / f"python-base-{HOME_RELEASE}.tar"
+    """Return the archive of a Debian with Python, made when it is not there.
+
+    Like the official Python images it has no bytecode of the standard library.
+    """
+    ready = cache() / f"python-base-{HOME_RELEASE}-without-bytecode.tar"
     if ready.exists():
         return ready
     tools = prefix("tools")
@@ -139,6 +142,7 @@ def python_base_tar() -> Path:
                 f"--directory={tree}",
                 "--exclude=./var/cache/apt/*",
                 "--exclude=./var/lib/apt/lists/*",
+                "--exclude=__pycache__",
                 "--create",
                 f"--file={archive}",
                 ".",
