@@ -1,1 +1,1 @@
-"""Decide what recipients should read, and write it."""
+"""Decide what recipients' hosts files should hold, and write it."""

@@ -1,17 +1,17 @@
-"""The config file, followed: its `[[link]]` tables are obeyed as they change, nothing else is."""
+"""Follows the config file: changes of its `[[link]]` tables take effect, other changes do not."""
 
 import anyio.to_thread
 
 from reconciler import log
-from reconciler.controller import Controller
+from reconciler.loop import Loop
 from reconciler.settings import Settings, SettingsError, load_again, restart_needed
 from watchers.configfile import ConfigWatch
 
 
-async def follow(watch: ConfigWatch, started: Settings, controller: Controller) -> None:
-    """Have the controller obey the file's links as they are; of a broken edit only say where.
+async def follow(watch: ConfigWatch, started: Settings, loop: Loop) -> None:
+    """Apply the file's links to the loop; log the place of an invalid edit.
 
-    What is said is said once, and again when a person asks.
+    Each line is logged once, and again when an operator asks (SIGHUP).
     """
     logger = log.get_logger().bind(file=started.config)
     obeyed, broken, limited = started.link, "", ""
@@ -22,7 +22,7 @@ async def follow(watch: ConfigWatch, started: Settings, controller: Controller) 
                 limited = watch.limited
                 logger.warning(log.WATCHES_LIMITED, reason=limited)
             try:
-                # A large file takes long to parse, and events are not to wait for it.
+                # A large file takes long to parse, and events must not wait for it.
                 now = await anyio.to_thread.run_sync(load_again, started)
             except SettingsError as error:
                 if asked or str(error) != broken:
@@ -31,7 +31,7 @@ async def follow(watch: ConfigWatch, started: Settings, controller: Controller) 
                 continue
             if asked or broken or now.link != obeyed:
                 obeyed, broken = now.link, ""
-                recipients = await controller.configure(obeyed)
+                recipients = await loop.configure(obeyed)
                 logger.info(log.CONFIG_RELOADED, links=len(obeyed), recipients=recipients)
             before, unheeded = unheeded, list(restart_needed(started, now))
             if unheeded and (asked or unheeded != before):

@@ -1,123 +1,205 @@
 """Settings: flag, then `RELINKD_*`, then the TOML file of `--config`, then the default."""
 
-import ipaddress
+import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from reconciler.core.declare import KINDS, ConfigLink, Kind, alias_problem, config_problem
-from reconciler.core.options import POWERS, Power
+from reconciler import fleet_values
+from reconciler.links.declare import KINDS, ConfigLink, Kind, alias_problem, config_problem
+from reconciler.links.options import POWERS, Power
+from reconciler.links.text import plain
+from reconciler.values import listen_address, pool_problem, routed_problem, seconds
 
-CONTAINERS_DIR = "/var/lib/docker/containers"
+PREFIX = "RELINKD_"
 RUN_DIR = "/run/relinkd"
-_SMALLEST_POOL = 24
-"""Sixteen private networks."""
 _MOST_SAID = 5
-"""Broken tables that one message tells of."""
+"""Most invalid tables in one message."""
 
 
 class SettingsError(Exception):
-    """A setting that cannot be; the text names it and says what can."""
+    """A setting is invalid; the text names it and its valid values."""
+
+
+Origin = Literal["flag", "variable", "file", "default"]
+Delivery = Literal["path", "exec", "auto"]
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+_WORDS: Mapping[str, tuple[str, ...]] = {
+    "allow": POWERS,
+    "declared-by": KINDS,
+    "delivery": get_args(Delivery),
+    "log-format": get_args(LogFormat),
+    "log-level": get_args(LogLevel),
+}
+"""Setting -> the words that its value may have."""
+_LISTS = ("allow", "declared-by", "routed")
+_INSIDE = ("config", "origins")
+"""Fields that are not settings."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """What relinkd was told, checked."""
+    """relinkd's settings, checked."""
 
     engine: str | None = None
-    """Where the engine is; None: as Docker's own client finds it."""
-    containers_dir: str = CONTAINERS_DIR
-    """Where the engine's `containers` directory is mounted."""
-    delivery: Literal["path", "exec", "auto"] = "path"
-    """How hosts files are reached: in that directory, or by a command in each container."""
+    """The engine's address; None: as Docker's own client finds it."""
+    containers_dir: str | None = None
+    """Where the engine's `containers` directory is mounted; None: the engine's own path."""
+    delivery: Delivery = "path"
+    """How relinkd reaches hosts files: in that directory, or by a command in each container."""
     declared_by: tuple[Kind, ...] = KINDS
     resync: Annotated[float, msgspec.Meta(ge=1.0, le=86400.0)] = 60.0
     """Seconds between full looks."""
     allow: tuple[Power, ...] = ()
-    """What may be done beside keeping hosts files, for containers whose labels ask for it."""
+    """The powers beyond hosts files, for containers whose labels ask for them."""
     host_names_file: str | None = None
     """Where the host's own hosts file is mounted."""
     host_names_suffix: str = ".docker"
-    """What every name of the host's file ends in."""
+    """The end that every name in the host's file must have."""
+    routed: tuple[str, ...] = ()
+    """Names and ranges of networks that other hosts reach, and whose containers reach theirs."""
     private_pool: str = "10.213.0.0/16"
-    """What private networks are cut from."""
+    """The pool for subnets of private networks."""
+    fleet: str | None = None
+    """The store that the hosts of a fleet share: `etcd://HOST:PORT,…`, or `etcds://` with TLS."""
+    fleet_prefix: str = "/relinkd"
+    """All keys of the fleet are below it."""
+    fleet_lease: Annotated[float, msgspec.Meta(ge=3.0, le=300.0)] = 10.0
+    """Seconds for which records stand without a sign of life from their host, or of the store."""
+    fleet_address: str | None = None
+    """This host's address among the hosts; None: the one towards the store."""
+    fleet_ca: str | None = None
+    fleet_cert: str | None = None
+    fleet_key: str | None = None
+    fleet_user: str | None = None
+    fleet_password_file: str | None = None
     listen: str | None = None
-    """Where metrics are served: ADDRESS:PORT, the address of IPv6 in brackets."""
+    """The ADDRESS:PORT that serves the page and metrics, with an IPv6 address in brackets."""
     run_dir: str = RUN_DIR
-    """Where the running daemon answers `relinkd health`."""
-    log_format: Literal["json", "console"] = "json"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Where the running daemon answers `relinkd health` and the other commands."""
+    log_format: LogFormat = "auto"
+    """auto: console on a terminal, JSON elsewhere."""
+    log_level: LogLevel = "info"
     link: tuple[ConfigLink, ...] = ()
-    """The file's `[[link]]` tables, obeyed as they change."""
+    """The file's `[[link]]` tables; changes take effect at once."""
     config: str | None = None
-    """The file itself; no setting of its own."""
-    given: tuple[str, ...] = ()
-    """Which settings a flag or variable gave; no setting of its own."""
+    """The path of the file; not a setting."""
+    origins: dict[str, Origin] = {}
+    """Setting -> where its value comes from, if not the default; not a setting."""
+
+    def origin(self, name: str) -> Origin:
+        """Return where a setting comes from."""
+        return self.origins.get(name, "default")
+
+    def value(self, name: str) -> object:
+        """Return a setting by its name on the command line."""
+        return getattr(self, name.replace("-", "_"))
 
 
-def seconds(text: str) -> float:
-    """Read `60`, `60s`, `1.5m` or `1h`.
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The given values and where each was given, so that a message can name the place."""
 
-    Raises:
-        ValueError: it is none of these.
+    values: Mapping[str, Any]
+    origins: Mapping[str, Origin]
+    path: Path | None = None
+
+    def place(self, name: str) -> str:
+        """Return how the user wrote a setting."""
+        value = self.values.get(name)
+        text = plain(value) if isinstance(value, str) else ""
+        if name == "fleet" and "@" in text:
+            text = ""  # it may hold a password
+        match self.origins.get(name):
+            case "flag":
+                return f"--{name} {text}"
+            case "variable":
+                return f"{variable(name)}={text}"
+            case "file":
+                return f"{self.path}: {name} = {text}" if text else f"{self.path}: {name}"
+        return name
+
+
+class _WrongError(ValueError):
+    """A setting's value is invalid; the text has the valid ones."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(what)
+        self.name = name
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + name.replace("-", "_").upper()
+
+
+def names() -> list[str]:
+    """Return the settings by name, as on the command line."""
+    fields = msgspec.structs.fields(Settings)
+    return [field.encode_name for field in fields if field.encode_name not in _INSIDE]
+
+
+def unknown_variable(environment: Mapping[str, str]) -> str | None:
+    """Return a message for a variable that misspells a setting; None if there is none.
+
+    Variables that resemble no setting are ignored: the engine itself sets RELINKD_PORT and others
+    in containers that link to one named relinkd.
     """
-    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    unit = units.get(text[-1:], 0.0)
-    return float(text[:-1]) * unit if unit else float(text)
+    known = {variable(name).removeprefix(PREFIX) for name in (*names(), "config")} - {"LINK"}
+    known.add(fleet_values.PASSWORD)
+    for found in sorted(environment):
+        rest = found.removeprefix(PREFIX)
+        if rest == found or rest in known or not environment[found]:
+            continue
+        if near := get_close_matches(rest, sorted(known), n=1, cutoff=0.7):
+            return f"{plain(found)} is not a setting: did you mean {PREFIX}{near[0]}?"
+    return None
 
 
-def listen_address(text: str) -> tuple[str, int]:
-    """Read `127.0.0.1:9090` or `[::1]:9090` as an IP address and a port.
-
-    Raises:
-        ValueError: it is neither; the text says what to write.
-    """
-    host, colon, port = text.rpartition(":")
-    if colon and not host:
-        raise ValueError(
-            f"{text!r} would listen on every address; say which one, as 127.0.0.1{text}"
-        )
-    bracketed = host.startswith("[") and host.endswith("]")
-    try:
-        address = ipaddress.ip_address(host[1:-1] if bracketed else host)
-    except ValueError:
-        address = None
-    if address is None or bracketed != (address.version == 6):  # noqa: PLR2004 - IPv6
-        raise ValueError(f"{text!r} is no IP address and port; write 127.0.0.1:9090, or [::1]:9090")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 1 << 16):  # noqa: PLR2004
-        raise ValueError(f"{port!r} is no port; write one from 1 to 65535")
-    return str(address), int(port)
+def words(allowed: Collection[str]) -> str:
+    """Join words with commas and `or`."""
+    *first, last = allowed
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def read_file(path: Path) -> dict[str, Any]:
     """Return the settings of a TOML file, names as on the command line.
 
     Raises:
-        SettingsError: it cannot be read, is no TOML, or holds what is no setting.
+        SettingsError: The file cannot be read, is not TOML, or has an unknown setting.
     """
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: {error}") from error
-    except (ValueError, RecursionError) as error:  # of numbers and nests too large for Python, too
-        raise SettingsError(f"{path} is no TOML: {error}") from error
-    known = {field.encode_name for field in msgspec.structs.fields(Settings)}
-    known -= {"config", "given"}
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML: not UTF-8 text") from error
+    except (ValueError, RecursionError) as error:  # also numbers and nesting too large for Python
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
+    known = names()
     for name in found:
         if name not in known:
-            raise SettingsError(
-                f"{path}: unknown setting {name}; known are {', '.join(sorted(known))}"
-            )
+            near = get_close_matches(name, known, n=1)
+            meant = [f"[[{each}]]" if each == "link" else each for each in near]
+            hint = f"did you mean {meant[0]}?" if meant else f"known are {', '.join(known)}"
+            raise SettingsError(f"{path}: {plain(name)} is not a setting: {hint}")
     if "link" in found:
         found["link"] = _links(found["link"], path)
     return found
 
 
 def _links(tables: object, path: Path) -> list[ConfigLink]:
-    """Return the `[[link]]` tables, or say of each that cannot stand which it is and why."""
+    """Return the `[[link]]` tables.
+
+    Raises:
+        SettingsError: A table is invalid; the text has the number and problem of each.
+    """
     if not isinstance(tables, list):
         raise SettingsError(f"{path}: link: write [[link]] above each link, in double brackets")
     links: list[ConfigLink] = []
@@ -139,7 +221,7 @@ def _link(table: object) -> ConfigLink:
     """Return one checked table.
 
     Raises:
-        ValueError: it cannot stand; the text names the key.
+        ValueError: The table is invalid; the text names the key.
     """
     keys = [field.encode_name for field in msgspec.structs.fields(ConfigLink)]
     for key in table if isinstance(table, dict) else ():
@@ -153,99 +235,152 @@ def _link(table: object) -> ConfigLink:
         key = where.strip("`$.")
         if what.startswith("Invalid enum"):
             what = "write running or healthy"
+        elif lacking := re.fullmatch("Object missing required field `(.+)`", what):
+            what = f"it has no {lacking[1]}; write recipient and source"
+        elif key:
+            what = "write text, in quotes"
         raise ValueError(f"{key}: {what}" if key else what) from error
     if problem := config_problem(link):
         raise ValueError(problem)
     return link
 
 
-def load(path: Path | None, given: Mapping[str, Any]) -> Settings:
-    """Return checked settings: those `given` by flag or variable, None for not, then the file's.
+def load(path: Path | None, given: Mapping[str, Any], variables: Collection[str] = ()) -> Settings:
+    """Return checked settings: first those given, then the file's, then the defaults.
+
+    Args:
+        path: The config file, if there is one.
+        given: The values by flag or variable; None if not given.
+        variables: The names of those that a variable gave.
 
     Raises:
-        SettingsError: a value is none that the setting can have, or the file is broken.
+        SettingsError: A value or the file is invalid.
     """
     told = {name: value for name, value in given.items() if value is not None}
-    settings = build({**(read_file(path) if path is not None else {}), **told})
+    file = read_file(path) if path is not None else {}
+    origins: dict[str, Origin] = {
+        **dict.fromkeys(file, "file"),
+        **{name: "variable" if name in variables else "flag" for name in told},
+    }
+    settings = _build(_Given({**file, **told}, origins, path))
     config = str(path) if path is not None else None
-    return msgspec.structs.replace(settings, config=config, given=tuple(told))
+    return msgspec.structs.replace(settings, config=config, origins=origins)
 
 
 def load_again(settings: Settings) -> Settings:
-    """Return what a start by the same flags and variables would make of the file as it is now.
+    """Return the settings of a new start with the same flags and variables and the current file.
 
     Raises:
-        SettingsError: as `load`.
+        SettingsError: A value or the file is invalid.
     """
     path = Path(settings.config) if settings.config is not None else None
-    return load(path, {name: getattr(settings, name.replace("-", "_")) for name in settings.given})
+    given = {
+        name: settings.value(name)
+        for name, origin in settings.origins.items()
+        if origin in ("flag", "variable")
+    }
+    variables = [name for name in given if settings.origins[name] == "variable"]
+    return load(path, given, variables)
 
 
 def restart_needed(started: Settings, now: Settings) -> Iterator[str]:
-    """Yield the settings that differ and are read at the start alone."""
-    for field in msgspec.structs.fields(Settings):
-        if field.name != "link" and getattr(started, field.name) != getattr(now, field.name):
-            yield field.encode_name
+    """Yield the changed settings that take effect only at a start."""
+    for name in names():
+        if name != "link" and started.value(name) != now.value(name):
+            yield name
 
 
-def build(values: dict[str, Any]) -> Settings:
-    """Return checked settings; `values` by name as on the command line, None for not given.
+def build(values: Mapping[str, Any]) -> Settings:
+    """Return checked settings.
+
+    Args:
+        values: The values by name as on the command line; None if not given.
 
     Raises:
-        SettingsError: a value is none that the setting can have.
+        SettingsError: A value is invalid.
     """
-    given = {name: value for name, value in values.items() if value is not None}
-    if isinstance(given.get("resync"), str):
-        try:
-            given["resync"] = seconds(given["resync"])
-        except ValueError:
-            raise SettingsError(
-                f"resync: {given['resync']!r} is no time; write 60s or 5m"
-            ) from None
-    for name in ("declared-by", "allow"):
-        if isinstance(given.get(name), str):
-            given[name] = [part.strip() for part in given[name].split(",") if part.strip()]
+    return _build(_Given({name: each for name, each in values.items() if each is not None}, {}))
+
+
+def _build(given: _Given) -> Settings:
     try:
-        settings = msgspec.convert(given, Settings)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at ")
-        if where.startswith("`$.allow"):
-            what = f"{what}; known are {', '.join(POWERS)}"
-        raise SettingsError(f"{where.strip('`$.') or 'settings'}: {what}") from error
-    if problem := _problem(settings):
-        raise SettingsError(problem)
+        settings = _converted(given.values)
+        _check(settings)
+    except _WrongError as error:
+        raise SettingsError(f"{given.place(error.name)}: {error}") from error
     return settings
 
 
-def _problem(settings: Settings) -> str | None:
-    """Say which settings cannot stand together, or on their own; None if all can."""
+def _converted(given: Mapping[str, Any]) -> Settings:
+    values = dict(given)
+    for name, said in _TIMES.items():
+        if isinstance(values.get(name), str):
+            try:
+                values[name] = seconds(values[name])
+            except ValueError:
+                raise _WrongError(name, said) from None
+    for name in _LISTS:
+        if isinstance(values.get(name), str):
+            values[name] = [part.strip() for part in values[name].split(",") if part.strip()]
+    for name, allowed in _WORDS.items():
+        value = values.get(name)
+        for word in value if isinstance(value, list | tuple) else [value] * (name in values):
+            if isinstance(word, str) and word not in allowed:
+                raise _WrongError(name, _mend(word, allowed, alone=name not in _LISTS))
+    try:
+        return msgspec.convert(values, Settings)
+    except msgspec.ValidationError as error:
+        name = str(error).partition(" - at ")[2].strip("`$.").partition("[")[0]
+        lists = dict.fromkeys(_LISTS, "write words in quotes, in a list or with commas between")
+        wanted = {**_TIMES, **lists}
+        raise _WrongError(name, wanted.get(name, "write text, in quotes")) from error
+
+
+_TIMES = {
+    "resync": "write a time from 1s to 24h, for example 60s or 5m",
+    "fleet-lease": "write a time from 3s to 5m, for example 10s",
+}
+"""Setting that is a time -> its valid values."""
+
+
+def _mend(word: str, allowed: Collection[str], *, alone: bool) -> str:
+    """Return what to write in place of an invalid word."""
+    unknown = "" if alone else f"{plain(word)} is not known; "
+    if near := get_close_matches(word, allowed, n=1):
+        return f"{unknown}did you mean {near[0]}? Write {words(allowed)}"
+    return f"{unknown}write {words(allowed)}"
+
+
+def _check(settings: Settings) -> None:
+    """Check each setting, and the settings together.
+
+    Raises:
+        _WrongError: A setting is invalid.
+    """
     if ("host-names" in settings.allow) != (settings.host_names_file is not None):
-        return (
-            "host-names-file and --allow host-names go together: the one says where the host's "
-            "hosts file is mounted, the other that it may be written"
+        raise _WrongError(
+            "host-names-file" if settings.host_names_file is not None else "allow",
+            "host-names-file and --allow host-names need each other: the first is the path of the "
+            "host's hosts file, the second allows relinkd to write it",
         )
     if settings.delivery != "path" and "exec" not in settings.allow:
-        return (
-            f"delivery: {settings.delivery} writes hosts files by a command in their containers, "
-            "and needs --allow exec as well"
+        raise _WrongError(
+            "delivery",
+            f"{settings.delivery} writes hosts files by a command in their containers, and needs "
+            "--allow exec as well",
         )
     suffix = settings.host_names_suffix
     if not suffix.startswith(".") or alias_problem(suffix[1:], ""):
-        return f"host-names-suffix: {suffix!r} is none; write a dot and a name, as .docker"
+        raise _WrongError("host-names-suffix", "write a dot and a name, for example .docker")
     if settings.listen is not None:
         try:
             listen_address(settings.listen)
         except ValueError as error:
-            return f"listen: {error}"
-    return _pool_problem(settings.private_pool)
-
-
-def _pool_problem(text: str) -> str | None:
-    """Say why private networks cannot be cut from a pool; None if they can."""
-    try:
-        pool = ipaddress.IPv4Network(text)
-    except ValueError as error:
-        return f"private-pool: {error}; write it as 10.213.0.0/16"
-    if not pool.is_private or pool.prefixlen > _SMALLEST_POOL:
-        return f"private-pool: {text} is no private network of /{_SMALLEST_POOL} or larger"
-    return None
+            raise _WrongError("listen", str(error)) from error
+    for word in settings.routed:
+        if problem := routed_problem(word):
+            raise _WrongError("routed", problem)
+    if problem := pool_problem(settings.private_pool):
+        raise _WrongError("private-pool", problem)
+    if wrong := fleet_values.problem({name: settings.value(name) for name in names()}):
+        raise _WrongError(*wrong)

@@ -6,15 +6,17 @@ observer does, and keeps a `LinkGraph` beside it, as the controller does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from hashlib import sha256
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 
-from reconciler.core.declare import KINDS, Kind
-from reconciler.core.graph import LinkGraph
-from reconciler.core.report import Row, rows
-from reconciler.core.resolve import Desired, Link, desired, owner_of
+from reconciler.links.declare import KINDS, Kind
+from reconciler.links.desired import Desired, desired
+from reconciler.links.graph import LinkGraph
+from reconciler.links.reach import Link
+from reconciler.links.sources import owner_of
+from reconciler.views.report import Row, rows
 from watchers.mirror import Mirror
 from watchers.model import (
     COMPOSE_NUMBER,
@@ -27,15 +29,31 @@ from watchers.model import (
     Detail,
     Endpoint,
     EngineLink,
+    Foreign,
+    ForeignNetwork,
     Hint,
     Network,
     NetworkAnswer,
+    Task,
+    foreign_id,
 )
 
 SECOND = 10**9
 
-patient = partial(settings, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""Of a property: how long it takes is pytest's to watch, on a machine that does other things."""
+
+def patient(max_examples: int = 100, **more: Any) -> settings:
+    """Return a property's settings: no deadline, and as many examples as the profile allows.
+
+    `max_examples` is for a profile of 100; the profile `quick` of `make test-fast` has 10.
+    """
+    share = settings().max_examples / 100
+    too_slow = HealthCheck.too_slow  # pytest-timeout watches the time
+    return settings(
+        max_examples=max(1, round(max_examples * share)),
+        deadline=None,
+        suppress_health_check=[too_slow, HealthCheck.data_too_large],
+        **more,
+    )
 
 
 def id_of(name: str) -> str:
@@ -51,9 +69,61 @@ def network(
     v6: bool = False,
     gateways: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
+    subnet: str = "10.0.0.0/16",
+    scope: str = "local",
+    ingress: bool = False,
+    lets_in: bool = False,
 ) -> Network:
-    subnets = ("10.0.0.0/16", "fd00::/64") if v6 else ("10.0.0.0/16",)
-    return Network(id_of(name), name, driver, internal, tuple(gateways), subnets, labels or {})
+    subnets = (subnet, "fd00::/64") if v6 else (subnet,)
+    return Network(
+        id_of(name),
+        name,
+        driver,
+        internal,
+        tuple(gateways),
+        subnets,
+        labels or {},
+        scope=scope,
+        ingress=ingress,
+        lets_in=lets_in,
+    )
+
+
+def record(
+    host: str,
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    state: str = "running",
+    health: str | None = None,
+    mode: str = "default",
+    created: int = SECOND,
+    ports: Mapping[str, str] | None = None,
+    scope: str = "local",
+    problem: str | None = None,
+    **on: str,
+) -> Foreign:
+    """What a store has of a container of another host, at `NETWORK="ADDRESS [ADDRESS]"`.
+
+    `ports` are its exposed ones, with `[ADDRESS:]NUMBER` where published, and empty where not.
+    """
+    bound = {port: where.rpartition(":")[::2] for port, where in (ports or {}).items() if where}
+    return Foreign(
+        Container(
+            foreign_id(host, name),
+            name,
+            labels or {},
+            created,
+            state=state,
+            network_mode=mode,
+            detail=Detail("", "", has_healthcheck=health is not None, health=health),
+            host=host,
+        ),
+        {id_of(each): endpoint(addresses) for each, addresses in on.items()},
+        {id_of(each): ForeignNetwork(each, scope, problem) for each in on},
+        tuple(ports or ()),
+        {port: (each,) for port, each in bound.items()},
+    )
 
 
 def compose(project: str, service: str, number: int = 1, *, oneoff: bool = False) -> dict[str, str]:
@@ -150,9 +220,15 @@ class World:
         self.affected: set[str] = set()
         """Names of the recipients that the last change may concern."""
         self.networks = {each.name: each for each in networks}
+        self._tasks: dict[str, tuple[Task, ...]] = {}
         self._on: dict[str, dict[str, Endpoint]] = {each.name: {} for each in networks}
         for each in networks:
             self.tell(each.name)
+
+    def join(self, new: Network) -> None:
+        """Have a network learned that was not there at the start."""
+        self.networks[new.name], self._on[new.name] = new, {}
+        self.tell(new.name)
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -166,8 +242,8 @@ class World:
             detail = replace(whole.detail, attachments=whole.detail.attachments + more)
             whole = replace(whole, detail=detail)
         mirror = self.mirror
-        changed = mirror.learn(ContainerAnswer(whole.id, mirror.ask(), whole))
-        self._take_in(changed)
+        changed = mirror.apply_answer(ContainerAnswer(whole.id, mirror.next_revision(), whole))
+        self.take_in(changed)
         for name, addresses in on.items():
             self.connect(whole.name, name, addresses)
         return whole
@@ -189,21 +265,46 @@ class World:
     def hear(self, action: str, name: str, network_name: str = "", *, time_ns: int = 0) -> None:
         """Have an event withdraw what it may."""
         network_id = self.networks[network_name].id if network_name else ""
-        self._take_in(self.mirror.withdraw(Hint(action, self.id(name), network_id, time_ns)))
+        self.take_in(self.mirror.apply_event(Hint(action, self.id(name), network_id, time_ns)))
 
     def rename(self, name: str, new: str) -> None:
         hint = Hint("rename", self.id(name), name=new, old_name=name)
-        self._take_in(self.mirror.withdraw(hint))
+        self.take_in(self.mirror.apply_event(hint))
 
     def tell(self, network_name: str) -> None:
         """Have a network's answer learned."""
         one, mirror = self.networks[network_name], self.mirror
-        self._take_in(mirror.learn(NetworkAnswer(one.id, mirror.ask(), one, self._on[one.name])))
+        self.take_in(
+            mirror.apply_answer(
+                NetworkAnswer(
+                    one.id,
+                    mirror.next_revision(),
+                    one,
+                    self._on[one.name],
+                    self._tasks.get(one.name),
+                )
+            )
+        )
 
-    def _take_in(self, changed: set[str]) -> None:
+    def record(self, *told: Foreign) -> None:
+        """Have a store tell of containers of other hosts, besides what it told."""
+        foreign = self.mirror.foreign
+        self.take_in(set().union(*(foreign.apply_one(each.container.id, each) for each in told)))
+
+    def swarm(self, network_name: str, *tasks: str) -> None:
+        """Have Swarm tell all of a network: `HOST//NAME ADDRESS [SERVICE]`."""
+        found = []
+        for text in tasks:
+            title, address, *service = text.split()
+            host, _, name = title.partition("//")
+            found.append(Task(name, host, endpoint(address), "".join(service)))
+        self._tasks[network_name] = tuple(found)
+        self.tell(network_name)
+
+    def take_in(self, changed: set[str]) -> None:
         self.affected = {
             self.mirror.containers[id_].name if id_ in self.mirror.containers else id_
-            for id_ in self.graph.affected(changed, self.mirror)
+            for id_ in self.graph.update(changed, self.mirror)
         }
 
     # -- questions -------------------------------------------------------------------------------
@@ -235,7 +336,7 @@ class World:
 
     def lines(self, name: str) -> list[str]:
         """The slots of a container's file as `ADDRESS NAMES`, `#` where there is no address."""
-        slots = self.desired(name).slots
+        slots = self.desired(name).lines
         return [" ".join((slot.address or f"#{slot.family}", *slot.names)) for slot in slots]
 
     def rows(self, name: str, data: bytes | None) -> list[Row]:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 
-from reconciler.core.declare import LINKS
+from reconciler.links.declare import LINKS
 
 
 def from_run(text: str) -> dict[str, str]:
@@ -39,3 +39,29 @@ def from_compose(text: str) -> dict[str, str]:
             assert value is not None, line
             found[service] = json.loads(value[1]).replace("$$", "$")
     return found
+
+
+def part(page: str, title: str) -> str:
+    """Return a section of a page, without its heading."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL)
+    assert found is not None, title
+    return found[1]
+
+
+def typed(section: str) -> list[tuple[str, str]]:
+    """Return each command of a section's console blocks, on one line, and the output shown."""
+    found: list[tuple[str, str]] = []
+    for block in re.findall(r"^```console\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", "").splitlines():
+            if line.startswith("$ "):
+                found.append((" ".join(line.removeprefix("$ ").split()), ""))
+            else:
+                command, shown = found.pop()
+                found.append((command, f"{shown}{line}\n"))
+    return found
+
+
+def yaml_of(section: str) -> str:
+    """Return the only YAML block of a section."""
+    (found,) = re.findall(r"^```yaml\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return str(found)

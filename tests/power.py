@@ -1,4 +1,4 @@
-"""What each feature takes: the README's table as data, which tests hold against the engines."""
+"""What each feature needs: the table of docs/power.md as data, which tests compare with engines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 BEGIN, END = "<!-- power -->", "<!-- /power -->"
-"""Between these the README has the table."""
+"""Between these docs/power.md has the table."""
 
 LOOK = (
     "GET /version",
@@ -16,6 +16,10 @@ LOOK = (
     "GET /networks/{id}",
 )
 EVENTS = "GET /events"
+PLACE = "GET /info"
+"""Where no container shows the engine's directory: asked once, by `run` and by every command."""
+ABROAD = ("GET /info", "GET /nodes")
+"""What this host is called, and on a Swarm's manager the others; refused, they have addresses."""
 EXEC = ("POST /containers/{id}/exec", "POST /exec/{id}/start", "GET /exec/{id}/json")
 ARCHIVE = ("GET /containers/{id}/archive", "PUT /containers/{id}/archive")
 LEAVE = ("POST /networks/{id}/disconnect", "DELETE /networks/{id}")
@@ -63,9 +67,11 @@ ROWS = (
         allow="private",
     ),
     Power("`relinkd.host-names`", RUN.calls, (SOCKET, FILES, HOSTS), allow="host-names"),
+    Power("links to other hosts (`//`)", (*RUN.calls, *ABROAD)),
     Power("`check`, `links --watch`", RUN.calls, (SOCKET, "`containers`")),
     Power(LOOKING, LOOK, (SOCKET, "`containers` (writable for `sync`, `clean`)")),
-    Power("`clean` of private networks", (*LOOK, *LEAVE), allow="private"),
+    Power("`clean` of private networks", (*LOOK, *LEAVE)),
+    Power("`clean` of files of variables", (*LOOK, *ARCHIVE, *EXEC)),
     Power("`ports`", ("GET /version", "GET /containers/{id}/json"), (SOCKET,)),
     Power("completion of names", ("GET /version", "GET /containers/json"), (SOCKET,)),
     Power("`health`", (), ("run directory",)),
@@ -87,7 +93,7 @@ def kind(method: str, path: str) -> str:
 
 
 def markdown() -> str:
-    """Return the table as the README has it."""
+    """Return the table as docs/power.md has it."""
     lines = [
         "| feature | asks of the engine | mounts | capabilities | `--allow` |",
         "|---|---|---|---|---|",

@@ -1,34 +1,59 @@
-"""`make test`: everything, one worker an engine; fails where an engine ran no test."""
+"""Run one tier of the tests (README.md here): `python -m tests.run TIER [PYTEST ARGUMENT]...`.
+
+It fails if an engine that the tier is for ran no test, be it that all were skipped.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 
-from tests.conftest import REAL
+from tests.conftest import EVERY, LATER, TIERS
 
-WORKERS = 4
-"""One for each engine, one for the rest: engines mostly wait."""
+PURE = ("unit", "properties", "faults", "history", "removal")
+"""The folders whose tests never need a real engine."""
+FAST = [*PURE, "contract"]
+WORKERS = 3
+"""Three keep two processors busy, with engines and relinkds beside them. More only wait longer."""
 
 
-def main() -> int:
-    """Run pytest with the arguments given; return its exit code, or 1 for a missing engine."""
-    argv = [sys.executable, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadgroup"]
-    with subprocess.Popen([*argv, *sys.argv[1:]], stdout=subprocess.PIPE, text=True) as tests:
+def main(tier: str, arguments: Sequence[str]) -> int:
+    """Run pytest; return its exit code, or 1 if an engine ran no test."""
+    paths = [argument for argument in arguments if argument.startswith("tests/")]
+    pure = tier == "fast" or (paths and all(path.split("/")[1] in PURE for path in paths))
+    if not pure:
+        more = ["--browser"] if tier == "test" else []
+        subprocess.run([sys.executable, "-m", "tests.lab", "prepare", *more], check=True)
+    argv = [sys.executable, "-m", "pytest", f"--tier={tier}", "-n", str(WORKERS)]
+    argv += ["--dist", "loadgroup", *arguments]
+    if tier == "fast":
+        argv += ["--hypothesis-profile=quick", *([] if paths else [f"tests/{at}" for at in FAST])]
+    ran = dict.fromkeys(needed(tier) if not arguments else (), 0)
+    # Else each worker compiles every test again, and each command all of relinkd.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as tests:
         assert tests.stdout is not None
-        passed = {}
         for line in tests.stdout:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-            if found := re.fullmatch(r"engine (\S+): (\d+) passed\n", line):
-                passed[found[1]] = int(found[2])
-    missing = [engine for engine in REAL if not passed.get(engine)]
-    if not sys.argv[1:] and missing:
-        print(f"no test ran on engine {', '.join(missing)}", file=sys.stderr)
-        return 1
-    return tests.returncode
+            print(line, end="", flush=True)
+            if found := re.fullmatch(r"engine (\S+): (\d+) of \d+ passed\n", line):
+                ran[found[1]] = int(found[2])
+    missing = [engine for engine, passed in ran.items() if not passed]
+    if missing:
+        print(f"no test passed on engine {', '.join(missing)}", file=sys.stderr)
+    return tests.returncode or bool(missing)
+
+
+def needed(tier: str) -> list[str]:
+    """Return the engines that a whole tier must have run on."""
+    if tier == "fast":
+        return []
+    return [engine for engine in EVERY if tier != "test" or engine != LATER]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:2] == [] or sys.argv[1] not in TIERS:
+        sys.exit(f"{__doc__}\nTIER is one of {', '.join(TIERS)}.")
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

@@ -1,1 +1,1 @@
-"""Observe a Docker engine and the files it writes; decide and change nothing."""
+"""Observe a Docker engine and the files that it writes; decide nothing and change nothing."""

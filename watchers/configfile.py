@@ -1,45 +1,53 @@
-"""The config file, as it is changed: inotify, on the directories through which its path leads.
+"""Watches the config file by inotify, on all directories that its path leads through.
 
-An editor renames a new file into place, a ConfigMap swaps a symlink two steps up: a watch on the
-file alone would stay with the old one. It is watched too, since a file that is mounted by itself
-is seen to be written in no directory of ours.
+An editor renames a new file into place, and a ConfigMap swaps a symlink two levels up: a watch on
+the file alone would stay with the old one. The file has a watch too, since writes to a file that is
+mounted by itself cause no event in its directory here.
 """
 
 import errno
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
 import anyio
-from asyncinotify import Event, Inotify, Mask
 
 from watchers.hostsfiles import LIMITS
+from watchers.inotify import (
+    ATTRIB,
+    CLOSE_WRITE,
+    CREATE,
+    DELETE,
+    DELETE_SELF,
+    MOVE_SELF,
+    MOVED_FROM,
+    MOVED_TO,
+    ONLYDIR,
+    Q_OVERFLOW,
+    Event,
+    Inotify,
+)
 
 SETTLED = 0.1
-"""Seconds for which a file must stay as it is before it is told of: editors take several steps."""
+"""Seconds that a file must stay unchanged before the watch yields: editors write in steps."""
 
-_IN_PLACE = Mask.CLOSE_WRITE | Mask.ATTRIB
+_IN_PLACE = CLOSE_WRITE | ATTRIB
 _IN_FOLDER = (
-    Mask.CLOSE_WRITE
-    | Mask.CREATE
-    | Mask.DELETE
-    | Mask.MOVE
-    | Mask.DELETE_SELF
-    | Mask.MOVE_SELF
-    | Mask.ONLYDIR
+    CLOSE_WRITE | CREATE | DELETE | MOVED_FROM | MOVED_TO | DELETE_SELF | MOVE_SELF | ONLYDIR
 )
 _MOST_LINKS = 40
-"""Symlinks that the kernel follows for one path."""
+"""Most symlinks that the kernel follows for one path."""
 _TRIES = 8
-"""Times that a path is walked again since it changed meanwhile."""
+"""Most walks of a path that keeps changing during the walk."""
 
 _State = tuple[int, ...]
-"""What tells one content of the path from another, without reading it."""
+"""Identifies the content of the path without reading it."""
 
 
 def places(path: Path) -> set[tuple[Path, str]]:
-    """Return (directory, name) of all that gives the path another content when it is replaced.
+    """Return (directory, name) of each entry that changes the path's content when replaced.
 
-    The file itself, each symlink on the way; or the first part that is not there.
+    These are the file itself and each symlink on the way, or the first missing part.
     """
     found: set[tuple[Path, str]] = set()
     at, left, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
@@ -51,7 +59,7 @@ def places(path: Path) -> set[tuple[Path, str]]:
         try:
             target = (at / name).readlink()
         except OSError as error:
-            if not left or error.errno != errno.EINVAL:  # EINVAL: there, and no symlink
+            if not left or error.errno != errno.EINVAL:  # EINVAL: exists, not a symlink
                 found.add((at, name))
                 break
             at /= name
@@ -66,25 +74,26 @@ def places(path: Path) -> set[tuple[Path, str]]:
 
 
 class ConfigWatch:
-    """Yields each time that a file has become another: whether a person asked for a look.
+    """Yields each time that the file changes; the value is whether an operator asked for it.
 
-    Where inotify does not reach, it is looked at every so many seconds; the first time at once.
+    The watch also checks the file every `every` seconds, for changes that inotify does not report;
+    the first check is immediate.
     """
 
     def __init__(self, path: Path, every: float) -> None:
         self.limited: str | None = None
-        """Why changes are not seen at once, if it is for a limit."""
+        """Why a limit of the system keeps inotify from reporting changes; None if none does."""
         self._path = path
         self._every = every
         self._inotify: Inotify | None = None
         self._names: dict[int, set[str]] = {}
-        """By watch descriptor: what matters in a directory; '' for all of it, or a file."""
+        """Watch descriptor -> names that matter in the directory; '' for all, or for a file."""
         self._told: _State | None = None
         self._asked = False
         self._wait: anyio.CancelScope | None = None
 
     def __enter__(self) -> Self:
-        """Use as a context manager: closed at its end."""
+        """Return itself; the context manager closes it at its end."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -93,19 +102,19 @@ class ConfigWatch:
             self._inotify.close()
 
     def ask(self) -> None:
-        """Have the file told of at once, changed or not."""
+        """Make the watch yield at once, whether the file has changed or not."""
         self._asked = True
         if self._wait is not None:
             self._wait.cancel()
 
     def __aiter__(self) -> Self:
-        """Iterate without an end; one task at a time."""
+        """Iterate without end; one task at a time."""
         return self
 
     async def __anext__(self) -> bool:
-        """Wait until the file is another, or somebody asks."""
+        """Wait until the file changes, or an operator asks."""
         while True:
-            self._follow()  # before the look, so that no change falls between
+            self._follow()  # before the check, so that it misses no change in between
             state = self._state()
             if not self._asked:
                 if state == self._told:
@@ -119,18 +128,22 @@ class ConfigWatch:
             return asked
 
     async def _event(self) -> None:
-        """Wait until something happens to the file, somebody asks, or it is time to look."""
+        """Wait until the file has an event, an operator asks, or the next check is due."""
         with anyio.move_on_after(self._every) as self._wait:
-            while self._inotify is not None:
-                if self._concerns(await self._inotify.get()):
-                    return
-            await anyio.sleep_forever()
+            if self._inotify is None:
+                await anyio.sleep_forever()
+            else:
+                await self._inotify.follow(self._arrived)
+
+    def _arrived(self, events: Iterable[Event]) -> None:
+        if self._wait is not None and any(self._concerns(event) for event in events):
+            self._wait.cancel()
 
     def _concerns(self, event: Event) -> bool:
-        if event.watch is None:
-            return bool(event.mask & Mask.Q_OVERFLOW)
-        names = self._names.get(event.watch.wd)
-        return names is not None and (event.name is None or str(event.name) in names)
+        if event.mask & Q_OVERFLOW:
+            return True
+        names = self._names.get(event.watch)
+        return names is not None and (not event.name or event.name in names)
 
     def _state(self) -> _State:
         try:
@@ -140,7 +153,7 @@ class ConfigWatch:
         return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def _follow(self) -> None:
-        """Watch all places through which the path leads now, and no others."""
+        """Watch exactly the places that the path leads through now."""
         self.limited = None
         if self._inotify is None:
             try:
@@ -156,18 +169,14 @@ class ConfigWatch:
             if found == places(self._path):
                 break
         self._watch(self._inotify, self._path, "", names)
-        for watch in self._inotify.watches:
-            if watch.wd in self._names and watch.wd not in names:
-                try:
-                    self._inotify.rm_watch(watch)
-                except OSError:
-                    continue  # gone by itself, and that event is not read yet
+        for watch in self._names.keys() - names.keys():
+            self._inotify.remove(watch)
         self._names = names
 
     def _watch(self, inotify: Inotify, path: Path, name: str, names: dict[int, set[str]]) -> None:
         try:
-            watch = inotify.add_watch(path, _IN_FOLDER if name else _IN_PLACE)
+            watch = inotify.add(path, _IN_FOLDER if name else _IN_PLACE)
         except OSError as error:
             self.limited = LIMITS.get(error.errno or 0, self.limited)
         else:
-            names.setdefault(watch.wd, set()).add(name)
+            names.setdefault(watch, set()).add(name)

@@ -1,60 +1,109 @@
-"""The engine by GET only: one negotiated API version, answers as model values.
+"""Ask the engine, by GET only: one negotiated API version, answers as model values.
 
-aiodocker owns the connections. Questions go over its session directly: each has a deadline, the
-answer's bytes are read before they are parsed (large ones off the loop), and every failure becomes
-one of errors.py's, where aiodocker lets five kinds of others through. It is also the faster way:
-`connect` to file written took 1.6 to 1.9 times a bare socket, and 1.7 to 2.2 times through
-aiodocker's own calls.
+aiodocker owns the connections. Questions use its session directly: each has a deadline, reads the
+whole body before it parses it (off the loop if it is large), and raises only errors of errors.py;
+aiodocker's own calls raise five other kinds, too. The direct way is also faster: from `connect` to
+the written file it took 1.6 to 1.9 times as long as a bare socket, aiodocker's calls 1.7 to 2.2.
 """
 
+import asyncio
 import errno
 import json
+import os
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TypeVar
 from urllib.parse import quote
 
 import aiohttp
 import anyio
 import anyio.to_thread
-import msgspec
 from aiodocker import Docker
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from watchers import parse
+from watchers import parse, podman, swarm
 from watchers.address import find
 from watchers.errors import (
+    AddressError,
     EngineError,
     EngineFailedError,
     EngineGoneError,
+    EngineRefusedError,
     EngineUnusableError,
     NotFoundError,
 )
 from watchers.model import (
     ContainerAnswer,
+    Here,
     ListAnswer,
+    ListedAnswer,
     NetworkAnswer,
     NetworkListAnswer,
     Offer,
+    Place,
 )
+from watchers.wire import MalformedError
 
 T = TypeVar("T")
 
 OUR_API = (1, 51)
-"""The newest version whose answers parse.py was tried on; 29 speaks it too."""
+"""The newest version that parse.py is tested with; engine 29 speaks it too."""
 OLDEST_API = (1, 41)
 """Engine 20.10."""
 DEADLINE = 5.0
-"""Seconds for one question; a hanging one delays only itself."""
+"""Seconds for one question; one that hangs delays only itself."""
 LIST_DEADLINE = 30.0
 """Seconds for a list: 10 MB at 10,000 containers."""
-_OFF_LOOP = 256 * 1024
-"""Bytes from which parsing takes more than a millisecond or so and moves to a thread."""
+FAULTS = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
+"""The exceptions that a broken connection raises."""
+SWARM_ID = 25
+"""Digits of the ID of a network of Swarm scope; those of this host's have 64."""
+_SOME = 20
+"""Containers that identify a directory: the newest ones, some of which may be going."""
+_TRIED = 3
+"""Most of these to inspect for their hosts file's path: one that never ran has none yet."""
+_OFF_LOOP = 128 * 1024
+"""Bytes that take about a millisecond to parse; larger answers are parsed in a thread."""
+_LONGEST = 2000
+"""Most characters of an error message."""
+_OK, _NOT_FOUND = 200, 404
+_FAULT = 500
+"""The first status that means a fault of the engine itself."""
+
+
+def in_words(error: BaseException) -> str:
+    """Return what broke a connection, without Python's class names."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"certificate verify failed: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed: {(error.reason or 'no reason given').replace('_', ' ').lower()}"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed before the answer came"
+        case aiohttp.ClientPayloadError():
+            return "the connection broke in the middle of the answer"
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            return "the answer is not HTTP"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case OSError(strerror=str(text)):
+            return text
+        case _:
+            return str(error) or "the connection failed"
 
 
 def _explain(address: str, error: BaseException) -> EngineError:
-    """Turn a failed connection into what the user can do about it."""
+    """Turn a failed connection into an error that says what the user can do."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return AddressError(f"cannot use {address}: {error}")
     code = getattr(error, "os_error", error)
     number = code.errno if isinstance(code, OSError) else None
     if number == errno.EACCES:
@@ -63,198 +112,276 @@ def _explain(address: str, error: BaseException) -> EngineError:
         )
     if number == errno.ENOENT:
         return EngineGoneError(
-            f"no engine at {address}: start it, or say where it is with --engine or DOCKER_HOST"
+            f"no engine at {address}: start it, or set its address with --engine or DOCKER_HOST"
         )
     if number == errno.ECONNREFUSED:
         return EngineGoneError(f"nothing listens at {address}: is the engine running?")
-    return EngineGoneError(f"{address}: {str(code) or type(error).__name__}")
+    return EngineGoneError(f"{address}: {in_words(error)}")
 
 
 def connect(address: str | None) -> tuple[Docker, str]:
     """Return a client for `address`, or for the engine that Docker's own client would use.
 
     Raises:
-        EngineUnusableError: no engine is named anywhere, or in a way that cannot be used.
+        AddressError: The address can never work.
+        EngineUnusableError: No place has an address.
     """
     try:
         address, tls = find(address)
         docker = Docker(url=address, ssl_context=tls, api_version="v1.41")
     except (ValueError, OSError, RuntimeError) as error:
-        raise EngineUnusableError(f"cannot use {address or 'the engine'}: {error}") from error
+        raise AddressError(f"cannot use {address or 'the engine'}: {error}") from error
     if isinstance(docker.connector, aiohttp.UnixConnector):
         return docker, f"unix://{docker.connector.path}"
     return docker, docker.docker_host
 
 
-def negotiate(version: object) -> tuple[int, int]:
-    """Return the API version to speak, from the body of `GET /version`.
+def negotiate(newest: str, oldest: str) -> tuple[int, int]:
+    """Return the API version to speak with an engine that speaks `oldest` to `newest`.
 
     Raises:
-        EngineUnusableError: the engine's newest is older than 1.41, or its oldest newer than ours.
+        EngineUnusableError: relinkd speaks none of its versions, or it names none.
     """
-    newest, oldest = _api(version, "ApiVersion"), _api(version, "MinAPIVersion") or (0, 0)
-    if newest is None:
-        raise EngineUnusableError("this does not answer as a Docker engine: no ApiVersion")
-    if newest < OLDEST_API:
+    last, first = _api(newest), _api(oldest) or (0, 0)
+    if last is None:
+        raise EngineUnusableError("this is not a Docker engine: its answer has no ApiVersion")
+    if last < OLDEST_API:
         raise EngineUnusableError(
-            f"the engine speaks API {newest[0]}.{newest[1]}; relinkd needs 1.41 "
-            "(Docker 20.10) at least: update the engine"
+            f"the engine speaks API {last[0]}.{last[1]}; relinkd needs at least 1.41 "
+            "(Docker 20.10): update the engine"
         )
-    if oldest > OUR_API:
+    if first > OUR_API:
         raise EngineUnusableError(
-            f"the engine asks for API {oldest[0]}.{oldest[1]} at least; this relinkd speaks "
-            f"{OUR_API[0]}.{OUR_API[1]} at most: update relinkd"
+            f"the engine needs at least API {first[0]}.{first[1]}; this relinkd speaks at most "
+            f"{OUR_API[0]}.{OUR_API[1]}: update relinkd"
         )
-    return min(OUR_API, newest)
+    return min(OUR_API, last)
 
 
-def _api(version: object, key: str) -> tuple[int, int] | None:
-    text = version.get(key) if isinstance(version, dict) else None
+def _api(text: str) -> tuple[int, int] | None:
     try:
-        major, minor = str(text).split(".")
+        major, minor = text.split(".")
         return int(major), int(minor)
     except ValueError:
         return None
 
 
 class Engine:
-    """One connected engine. Every call here is a GET and raises an `EngineError` only."""
+    """A connected engine. Every call is a GET, and raises an `EngineError` if it fails."""
 
-    def __init__(self, docker: Docker, address: str, api: tuple[int, int], version: str) -> None:
+    def __init__(
+        self,
+        docker: Docker,
+        address: str,
+        api: tuple[int, int],
+        version: str,
+        *,
+        is_podman: bool = False,
+    ) -> None:
         self.address = address
         self.api = f"{api[0]}.{api[1]}"
-        self.version = version
+        self.version = f"Podman {version}" if is_podman else version
+        self.is_podman = is_podman
+        """Whether the answers differ in the ways of watchers/podman.py."""
         self.docker = docker
-        """For those who may do more than ask (see reconciler/deliver/acting.py)."""
+        """For reconciler/engine_api.py, the only module that changes the engine."""
         self._session = docker.session
         self._base = f"{docker.docker_host}/v{self.api}"
 
-    async def containers(self, asked: int) -> ListAnswer:
+    async def containers(self, revision: int) -> ListAnswer:
         """List every container, stopped ones too."""
-        read = _only(list, parse.parse_list)
-        return ListAnswer(asked, await self._get("/containers/json?all=1", LIST_DEADLINE, read))
+        found = await self._get("/containers/json?all=1", LIST_DEADLINE, parse.parse_list)
+        return ListAnswer(revision, found)
 
-    async def container(self, container: str, asked: int) -> ContainerAnswer:
-        """Inspect one container; the engine blocks this while the container starts."""
+    async def container(self, container: str, revision: int) -> ContainerAnswer:
+        """Inspect a container; the engine delays the answer while the container starts."""
         try:
             found = await self._get(
                 f"/containers/{container}/json", DEADLINE, parse.parse_inspected
             )
         except NotFoundError:
-            return ContainerAnswer(container, asked, None)
-        return ContainerAnswer(container, asked, found)
+            return ContainerAnswer(container, revision, None)
+        return ContainerAnswer(container, revision, found)
+
+    async def listed(self, container: str, revision: int) -> ListedAnswer:
+        """List one container: its configured networks, also while it starts."""
+        filters = quote(json.dumps({"id": [container]}))
+        path = f"/containers/json?all=1&filters={filters}"
+        found = await self._get(path, DEADLINE, parse.parse_list)
+        return ListedAnswer(container, revision, next(iter(found), None))
 
     async def offer(self, container: str) -> Offer | None:
-        """Ask for a container's ports and environment, by ID, prefix or name; None: no such one."""
+        """Ask for a container's ports and environment, by ID, prefix or name; None if gone."""
         path = f"/containers/{quote(container, safe='')}/json"
         try:
             return await self._get(path, DEADLINE, parse.parse_offer)
         except NotFoundError:
             return None
 
-    async def networks(self, asked: int) -> NetworkListAnswer:
-        """List the networks."""
-        read = _only(list, parse.parse_network_ids)
-        return NetworkListAnswer(asked, await self._get("/networks", LIST_DEADLINE, read))
-
-    async def network(self, network: str, asked: int) -> NetworkAnswer:
-        """Ask one network for its endpoints: right at every moment, 4 ms even during a start."""
+    async def ports(self, container: str) -> Offer | None:
+        """Ask for a container's ports, without its environment; None if it is gone."""
+        path = f"/containers/{quote(container, safe='')}/json"
         try:
-            found = await self._get(f"/networks/{network}", DEADLINE, parse.parse_network)
+            return await self._get(path, DEADLINE, parse.parse_ports)
         except NotFoundError:
-            return NetworkAnswer(network, asked, None)
-        return NetworkAnswer(network, asked, *found)
+            return None
+
+    async def networks(self, revision: int) -> NetworkListAnswer:
+        """List the networks."""
+        found = await self._get("/networks", LIST_DEADLINE, parse.parse_network_ids)
+        return NetworkListAnswer(revision, found)
+
+    async def network(self, network: str, revision: int) -> NetworkAnswer:
+        """Ask for a network's endpoints: always current, in 4 ms even while a container starts.
+
+        Of a network of Swarm scope, also for those on other hosts.
+        """
+        verbose = "?verbose=true" if len(network) == SWARM_ID else ""
+        try:
+            path = f"/networks/{network}{verbose}"
+            found = await self._get(path, DEADLINE, parse.parse_network)
+        except NotFoundError:
+            return NetworkAnswer(network, revision, None)
+        about, endpoints, tasks = found
+        if self.is_podman:
+            about = replace(about, name=podman.network_name(about.name))
+        return NetworkAnswer(network, revision, about, endpoints, tasks)
+
+    async def here(self) -> Here:
+        """Ask for the host's name, and its place in a Swarm."""
+        return await self._get("/info", DEADLINE, swarm.parse_here)
+
+    async def nodes(self) -> dict[str, str]:
+        """Ask a manager for the names of a Swarm's hosts by address."""
+        return await self._get("/nodes", DEADLINE, swarm.parse_nodes)
+
+    async def place(self) -> Place:
+        """Ask where the engine keeps its containers; unknown if a proxy hides it.
+
+        The path is in the inspect of any container that has run, else in `GET /info`.
+        """
+        ids: tuple[str, ...] = ()
+        if self.is_podman:
+            return await self._podman_place()
+        with suppress(EngineFailedError, NotFoundError):
+            path = f"/containers/json?all=1&limit={_SOME}"
+            some = await self._get(path, DEADLINE, parse.parse_list)
+            ids = tuple(each.id for each in some)
+            for each in sorted(some, key=lambda each: not each.running)[:_TRIED]:
+                found = (await self.container(each.id, 0)).container
+                if found is not None and found.containers_dir is not None:
+                    return Place(found.containers_dir, ids)
+        with suppress(EngineFailedError, NotFoundError):
+            return Place(await self._get("/info", DEADLINE, parse.parse_containers_dir), ids)
+        return Place(None, ids)
+
+    async def _podman_place(self) -> Place:
+        """Ask Podman; only its running containers are certain to have a directory there."""
+        path = f"/containers/json?limit={_SOME}"
+        ids: tuple[str, ...] = ()
+        with suppress(EngineFailedError, NotFoundError):
+            ids = tuple(each.id for each in await self._get(path, DEADLINE, parse.parse_list))
+        with suppress(EngineFailedError, NotFoundError):
+            url = URL(f"{self.docker.docker_host}{podman.INFO}")
+            async with asyncio.timeout(DEADLINE):
+                return Place(await _ask(self._session, url, podman.parse_containers_dir), ids)
+        return Place(None, ids)
 
     @asynccontextmanager
     async def stream(self, filters: Mapping[str, list[str]]) -> AsyncIterator[aiohttp.StreamReader]:
-        """Open the event stream: the bytes of it, until the engine ends it.
+        """Open the event stream, and close it at the end.
 
         Raises:
-            EngineGoneError: it could not be opened.
+            EngineGoneError: The stream could not be opened.
         """
         url = URL(f"{self._base}/events").with_query(filters=json.dumps(filters))
         response: aiohttp.ClientResponse | None = None
         try:
             try:
                 with anyio.fail_after(DEADLINE):
-                    response = await self._session.get(url)
-                    if response.status != 200:  # noqa: PLR2004 - HTTP's own number
+                    response = await self._session.get(url, allow_redirects=False)
+                    if response.status != _OK:
                         raise EngineGoneError(f"events: {await _message(response)}")
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except TimeoutError as error:
+                raise EngineGoneError(f"events: no answer within {DEADLINE:g} s") from error
+            except FAULTS as error:
                 raise _explain(self.address, error) from error
             yield response.content
         finally:
             if response is not None:
                 response.close()  # release() would wait for the end of an endless body
 
-    async def _get(self, path: str, deadline: float, read: Callable[[Any], T | None]) -> T:
+    async def _get(self, path: str, deadline: float, read: Callable[[bytes], T | None]) -> T:
         try:
-            with anyio.fail_after(deadline):
+            # anyio's fail_after takes 25 us more: a quarter of a second for 10,000 inspects.
+            async with asyncio.timeout(deadline):
                 found = await _ask(self._session, URL(self._base + path, encoded=True), read)
         except TimeoutError as error:
             raise EngineFailedError(f"{path}: no answer within {deadline:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except FAULTS as error:
             raise _explain(self.address, error) from error
         if found is None:
-            raise EngineFailedError(f"{path}: an answer to another question")
+            raise EngineFailedError(f"{path}: unexpected response body")
         return found
 
 
-def _only(kind: type, read: Callable[[Any], T]) -> Callable[[Any], T | None]:
-    """Let nothing of another type pass for an answer that happens to be empty."""
-    return lambda answer: read(answer) if isinstance(answer, kind) else None
-
-
-async def _ask(session: aiohttp.ClientSession, url: URL, read: Callable[[Any], T]) -> T:
-    async with session.get(url) as response:
-        if response.status == 404:  # noqa: PLR2004 - HTTP's own number
+async def _ask(session: aiohttp.ClientSession, url: URL, read: Callable[[bytes], T]) -> T:
+    # A redirect could lead to another server than the engine that the user named.
+    async with session.get(url, allow_redirects=False) as response:
+        if response.status == _NOT_FOUND:
             raise NotFoundError(await _message(response))
-        if response.status != 200:  # noqa: PLR2004
-            raise EngineFailedError(f"{url.path}: {response.status} {await _message(response)}")
+        if response.status != _OK:
+            kind = EngineRefusedError if response.status < _FAULT else EngineFailedError
+            raise kind(f"{url.path}: {response.status} {await _message(response)}")
         body = await response.read()
     try:
         if len(body) > _OFF_LOOP:
-            return await anyio.to_thread.run_sync(lambda: read(msgspec.json.decode(body)))
-        return read(msgspec.json.decode(body))
-    except (ValueError, RecursionError) as error:
+            return await anyio.to_thread.run_sync(read, body)
+        return read(body)
+    except MalformedError as error:
         raise EngineFailedError(f"{url.path}: not JSON: {error}") from error
 
 
 async def _message(response: aiohttp.ClientResponse) -> str:
-    body = (await response.read())[:2000]
-    try:
-        return str(msgspec.json.decode(body)["message"])
-    except (ValueError, RecursionError, KeyError, TypeError):
-        # What stands before an engine says no in HTML.
-        return " ".join(re.sub(r"<[^>]*>", " ", body.decode(errors="replace")).split())
+    body = await response.read()
+    if (message := parse.parse_message(body)) is not None:
+        return message[:_LONGEST]
+    # A proxy that refuses a request may answer in HTML.
+    text = body[:_LONGEST].decode(errors="replace")
+    return " ".join(re.sub(r"<[^>]*>", " ", text).split())
+
+
+def _read_version(body: bytes) -> tuple[str, str, str, bool]:
+    return *parse.parse_version(body), podman.is_podman(body)
 
 
 @asynccontextmanager
 async def open_engine(address: str | None) -> AsyncIterator[Engine]:
-    """Connect to the engine and agree on an API version, anew at every connect.
+    """Connect to the engine and agree on an API version.
 
     Raises:
-        EngineGoneError: out of reach for now.
-        EngineFailedError: it answers, but not what its version is.
-        EngineUnusableError: it will not do; the text says what would.
+        EngineGoneError: The engine is out of reach for now.
+        EngineFailedError: The engine does not answer with its version.
+        EngineUnusableError: relinkd cannot use the engine; the text has the fix.
+        AddressError: The address can never work.
     """
     docker, where = connect(address)
     try:
         try:
             with anyio.fail_after(DEADLINE):
                 url = URL(f"{docker.docker_host}/version")
-                version = await _ask(docker.session, url, lambda answer: answer)
+                newest, oldest, release, is_podman = await _ask(docker.session, url, _read_version)
         except NotFoundError as error:
-            raise EngineUnusableError(f"{where} does not answer as a Docker engine") from error
+            raise EngineUnusableError(f"{where} is not a Docker engine") from error
         except TimeoutError as error:
             raise EngineGoneError(f"{where}: no answer within {DEADLINE:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except FAULTS as error:
             raise _explain(where, error) from error
-        api = negotiate(version)
+        api = negotiate(newest, oldest)
         docker.api_version = f"v{api[0]}.{api[1]}"
-        yield Engine(docker, where, api, str(version.get("Version", "")))
+        yield Engine(docker, where, api, release, is_podman=is_podman)
     finally:
-        # Not docker.close(): it would stop an event task that was never started, and swallows
-        # a cancellation on the way (aiodocker 0.27).
+        # Not docker.close(): it stops an event task that never started, and swallows a
+        # cancellation meanwhile (aiodocker 0.27).
         with anyio.CancelScope(shield=True):
             await docker.session.close()

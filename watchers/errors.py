@@ -1,25 +1,46 @@
-"""What can be wrong with an engine, each in words that say what to do about it."""
+"""The errors of an engine. Each text has what happened and what the user can do."""
+
+from typing import TypeVar
+
+E = TypeVar("E", bound=Exception)
 
 
 class EngineError(Exception):
-    """The engine cannot be asked now; the text says what to do about it."""
+    """A question to the engine failed."""
 
 
 class EngineGoneError(EngineError):
-    """Out of reach, broken off or too slow: worth another try."""
+    """The engine is out of reach, too slow, or cut the connection: another try may succeed."""
 
 
 class EngineSilentError(EngineGoneError):
-    """No event for so long that a proxy may have cut the stream unseen: open it anew."""
+    """The stream was silent for so long that a proxy may have cut it: open a new one."""
 
 
 class EngineFailedError(EngineError):
-    """It answered, but not this question: an error status, no JSON, or nothing in time."""
+    """The engine answered with an error, with an unexpected body, or too late."""
+
+
+class EngineRefusedError(EngineFailedError):
+    """The engine, or a proxy or plugin in front of it, refuses such a question."""
 
 
 class EngineUnusableError(EngineError):
-    """It will not do as it is: too old, another protocol, no permission."""
+    """relinkd cannot use this engine as it is: too old, no permission, not an engine."""
+
+
+class AddressError(EngineUnusableError):
+    """The engine's address can never work: a setting is wrong."""
 
 
 class NotFoundError(EngineError):
-    """The engine knows no such container or network: gone, not a fault."""
+    """The container or network no longer exists. This is not a fault."""
+
+
+def first_of(group: BaseExceptionGroup[E]) -> E:
+    """Return one error of a group: one fault of an engine breaks the stream and every question."""
+    while True:
+        error = group.exceptions[0]
+        if not isinstance(error, BaseExceptionGroup):
+            return error
+        group = error

@@ -1,25 +1,25 @@
-"""The engine's event stream as hints: nothing is awaited between reading and handing over.
+"""Read the engine's event stream as hints. The reader awaits nothing between read and hand-over.
 
-The engine drops events, silently, for a reader that stalls 100 ms with 1,024 buffered, and slows
-down for everybody else meanwhile (20.10 to 29). A line that is no event costs that line only; an
-event too long to be read is one lost, so everything is looked at anew.
+The engine drops events without notice if a reader stalls for 100 ms with 1,024 of them buffered,
+and meanwhile slows down for every other client (20.10 to 29). The reader skips a line that is not
+an event. A line over the limit is a lost event: the stream ends, and a full look follows.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 
 import aiohttp
-import anyio
-import msgspec
-from aiohttp.http import HttpProcessingError
 
-from watchers.engine import Engine
+from watchers import podman
+from watchers.engine import FAULTS, Engine, in_words
 from watchers.errors import EngineGoneError, EngineSilentError
+from watchers.lines import LONGEST, Lines
 from watchers.model import Hint
-from watchers.parse import parse_event
+from watchers.parse import ToHint, hint, parse_event
 
 FILTERS = {
     "type": ["container", "network"],
-    # Never exec_*: a health check makes three of them each time it runs.
+    # Never exec_*: each run of a health check causes three of them.
     "event": [
         "connect",
         "create",
@@ -34,78 +34,55 @@ FILTERS = {
     ],
 }
 SILENCE = 300.0
-"""Seconds without an event after which the stream is opened anew: proxies cut idle ones unseen."""
-LONGEST = 8 * 1024 * 1024
-"""Bytes of one line; an event carries all labels of its container."""
+"""Seconds without an event until relinkd reopens the stream: proxies cut idle ones silently."""
 
 
-class Lines:
-    """Cuts a stream of bytes into lines of at most `LONGEST` bytes; longer ones are dropped."""
-
-    def __init__(self) -> None:
-        self.dropped = False
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield each line that `data` completes."""
-        *ends, rest = data.split(b"\n")
-        for end in ends:
-            line = b"".join((*self._parts, end)) if self._parts else end
-            if self._size + len(end) <= LONGEST:
-                yield line
-            else:
-                self.dropped = True
-            self._parts, self._size = [], 0
-        self._size += len(rest)
-        if rest and self._size <= LONGEST:
-            self._parts.append(rest)
-        elif self._size > LONGEST:
-            self._parts, self.dropped = [], True
+def filters(engine: Engine) -> Mapping[str, list[str]]:
+    """Return the filters of an engine's event stream: Podman has names of its own."""
+    return podman.FILTERS if engine.is_podman else FILTERS
 
 
-def hints_of(lines: Iterator[bytes]) -> Iterator[Hint]:
-    """Yield a hint for each line that is an event of ours; other lines are passed over.
+def hints_of(lines: Iterator[bytes], to_hint: ToHint = hint) -> Iterator[Hint]:
+    """Yield a hint for each event of a container or network; skip all other lines.
 
     Raises:
-        EngineGoneError: the engine said in-band that it cannot go on.
+        EngineGoneError: The engine sent an error in place of an event.
     """
     for line in lines:
-        try:
-            event = msgspec.json.decode(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(event, dict) and "Type" not in event and "message" in event:
-            raise EngineGoneError(f"events: {event['message']}")
-        hint = parse_event(event)
-        if hint is not None:
-            yield hint
+        found = parse_event(line, to_hint)
+        if isinstance(found, str):
+            raise EngineGoneError(f"events: {found}")
+        if found is not None:
+            yield found
 
 
-async def hints(
-    content: aiohttp.StreamReader, engine: Engine, silence: float
-) -> AsyncIterator[list[Hint]]:
-    """Yield what arrived together, until the stream ends.
+async def follow(
+    content: aiohttp.StreamReader,
+    engine: Engine,
+    silence: float,
+    heard: Callable[[list[Hint]], None],
+) -> None:
+    """Call with the hints that arrived together, until the stream ends.
 
     Raises:
-        EngineSilentError: nothing came for `silence` seconds.
-        EngineGoneError: it ended by a fault, or lost an event.
+        EngineSilentError: No event arrived for `silence` seconds.
+        EngineGoneError: The stream broke, or an event was lost.
     """
     lines = Lines()
+    to_hint = podman.hint if engine.is_podman else hint
+    clock = asyncio.get_running_loop().time
     try:
-        while True:
-            # Not aiohttp's own time-out: it never fires after a malformed chunk (3.14), and the
-            # reader would wait for ever.
-            data = b""
-            with anyio.move_on_after(silence) as waited:
-                data = await content.readany()
-            if waited.cancelled_caught:
-                raise EngineSilentError(f"{engine.address}: no event for {silence:g} s")
-            if not data:
-                return
-            if arrived := list(hints_of(lines.feed(data))):
-                yield arrived
-            if lines.dropped:
-                raise EngineGoneError(f"{engine.address}: an event of more than {LONGEST} bytes")
-    except (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError) as error:
-        raise EngineGoneError(f"{engine.address}: the event stream broke: {error!r}") from error
+        # aiohttp's own time-out (3.14) never fires after a malformed chunk.
+        async with asyncio.timeout(silence) as patience:
+            while data := await content.readany():
+                patience.reschedule(clock() + silence)
+                if arrived := list(hints_of(lines.feed(data), to_hint)):
+                    heard(arrived)
+                if lines.dropped:
+                    raise EngineGoneError(
+                        f"{engine.address}: an event is longer than {LONGEST} bytes"
+                    )
+    except FAULTS as error:
+        if patience.expired():
+            raise EngineSilentError(f"{engine.address}: no event for {silence:g} s") from error
+        raise EngineGoneError(f"{engine.address}: event stream: {in_words(error)}") from error

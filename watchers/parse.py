@@ -1,10 +1,14 @@
-"""Engine JSON to model. Fields missing, null or of another type become their empty value."""
+"""Engine JSON to model values: `wire` decodes the bytes, this module interprets them."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from sys import intern
 
+from msgspec import UNSET
+
+from watchers import wire
 from watchers.model import (
     Attachment,
     Container,
@@ -14,57 +18,37 @@ from watchers.model import (
     Hint,
     Network,
     Offer,
+    Task,
 )
+from watchers.swarm import tasks_of
+from watchers.texts import canonical, short, texts
 
-T = TypeVar("T")
-
-_MAX_TEXT = 4096
-"""No name, path or word of ours is longer; labels keep their own length."""
-
-
-def _get(value: object, *path: str, kind: type[T], default: T) -> T:
-    """Follow `path` through dicts; `default` where it breaks off or ends in another type."""
-    for key in path:
-        if not isinstance(value, dict):
-            return default
-        value = value.get(key)
-    if isinstance(value, bool) and kind is not bool:
-        return default
-    return value if isinstance(value, kind) else default
-
-
-def _text(value: object, *path: str) -> str:
-    found = _get(value, *path, kind=str, default="")
-    return found if len(found) <= _MAX_TEXT else ""
+ICC = "com.docker.network.bridge.enable_icc"
+GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv{}"
+INHIBIT = "com.docker.network.bridge.inhibit_ipv4"
+TRUSTED = "com.docker.network.bridge.trusted_host_interfaces"
+_OPEN_MODES = ("routed", "nat-unprotected")
+_TRUE, _FALSE = frozenset({"true", "t", "1"}), frozenset({"false", "f", "0"})
+"""The texts that Go reads as true and false, in lower case."""
+_CONTAINER_ID = re.compile("[0-9a-f]{64}").fullmatch
+_NONE: frozenset[str] = frozenset()
+"""One shared object: each empty frozenset takes 216 bytes."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_FRACTION = re.compile("[.]([0-9]{1,9})").search
 
 
-def _texts(value: object, *path: str) -> tuple[str, ...]:
-    items: list[Any] = _get(value, *path, kind=list, default=[])
-    return tuple(item for item in items if isinstance(item, str) and len(item) <= _MAX_TEXT)
+def _labels(found: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Share keys and values: most of Compose's labels are the same in many containers."""
+    return {intern(key): intern(value) for key, value in found.items()} if found else {}
 
 
-def _labels(value: object, *path: str) -> Mapping[str, str]:
-    found: dict[Any, Any] = _get(value, *path, kind=dict, default={})
-    return {k: v for k, v in found.items() if isinstance(k, str) and isinstance(v, str)}
-
-
-def _dicts(value: object, *path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    found: dict[Any, Any] = _get(value, *path, kind=dict, default={})
-    return ((k, v) for k, v in found.items() if isinstance(k, str) and isinstance(v, dict))
-
-
-def _address(text: str) -> str | None:
-    """`172.17.0.2/16` or `fd00::2/64` to the bare address in its canonical form."""
-    try:
-        address = ipaddress.ip_address(text.partition("/")[0])
-    except ValueError:
-        return None
-    # A zone (`fe80::1%eth0`) is of another namespace, and may be any text.
-    return None if "%" in str(address) else str(address)
+def _set(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset(texts) or _NONE
 
 
 def _name(names: tuple[str, ...]) -> str:
-    """Pick a container's own name: the others, `/recipient/alias`, are its `--link`s (20 to 29)."""
+    """Return a container's own name; names as `/recipient/alias` are its `--link`s (20 to 29)."""
     for name in names:
         bare = name.removeprefix("/")
         if "/" not in bare:
@@ -72,201 +56,312 @@ def _name(names: tuple[str, ...]) -> str:
     return names[0].removeprefix("/") if names else ""
 
 
-def parse_listed(item: object) -> Container | None:
-    """Read one item of `GET /containers/json`; None where it has no ID."""
-    if not (container_id := _text(item, "Id")):
-        return None
-    mounts: list[Any] = _get(item, "Mounts", kind=list, default=[])
+def parse_list(body: bytes) -> tuple[Container, ...] | None:
+    """Read `GET /containers/json` without items that lack an ID; None if it is not a list.
+
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    items = wire.decode(body, wire.LIST)
+    return None if items is None else tuple(_listed(item) for item in items if short(item.Id))
+
+
+def _listed(item: wire.ListedContainer) -> Container:
+    mode = (short(item.HostConfig.NetworkMode) or "default") if item.HostConfig else ""
+    networks = item.NetworkSettings.Networks or {} if item.NetworkSettings else {}
     return Container(
-        id=container_id,
-        name=_name(_texts(item, "Names")),
-        labels=_labels(item, "Labels"),
-        created=_get(item, "Created", kind=int, default=0) * 10**9,
-        state=_text(item, "State"),
-        network_mode=_text(item, "HostConfig", "NetworkMode") or "default",
-        mounts=frozenset(_text(mount, "Destination") for mount in mounts),
-        networks=tuple(name for name, _ in _dicts(item, "NetworkSettings", "Networks")),
+        id=intern(item.Id),
+        name=_name(texts(item.Names)),
+        labels=_labels(item.Labels),
+        created=item.Created * 10**9,
+        state=intern(short(item.State)),
+        network_mode=intern(mode),
+        mounts=_set(short(mount.Destination) for mount in item.Mounts or ()),
+        networks=tuple(intern(name) for name, value in networks.items() if value is not None),
     )
 
 
-def parse_list(answer: object) -> tuple[Container, ...]:
-    """Read `GET /containers/json`."""
-    items: list[Any] = answer if isinstance(answer, list) else []
-    return tuple(parsed for item in items if (parsed := parse_listed(item)) is not None)
-
-
 def _nanoseconds(text: str) -> int:
-    """Nanoseconds since the epoch from the engine's RFC 3339 text in UTC; 0 where it is none.
+    """Return the nanoseconds since the epoch of an RFC 3339 text; 0 if invalid or before 1970.
 
-    Split by hand: datetime knows no nanoseconds, and two containers of one second must still sort.
+    Docker writes UTC, Podman the host's zone. This reads the fraction itself: datetime has no
+    nanoseconds, and two containers of the same second must still sort.
     """
-    head, _, fraction = text.removesuffix("Z").partition(".")
     try:
-        seconds = int(datetime.fromisoformat(head).replace(tzinfo=UTC).timestamp())
-        return max(0, seconds * 10**9 + int(fraction.ljust(9, "0")[:9] or "0"))
-    except ValueError:
+        when = datetime.fromisoformat(short(text))
+        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH
+    except (ValueError, OverflowError):
         return 0
+    fraction = _FRACTION(text)
+    return max(0, seconds // _SECOND * 10**9 + int(fraction[1].ljust(9, "0") if fraction else 0))
 
 
 def _engine_link(text: str) -> EngineLink | None:
-    """`/db:/web/webdb` to `db`, `webdb`: the alias is the path's last part (engine, ParseLink)."""
+    """Read `/db:/web/webdb` as `db` and `webdb`; the alias is the path's last part."""
     source, colon, path = text.partition(":")
     alias = path.rpartition("/")[2]
     source = source.removeprefix("/")
     return EngineLink(source, alias) if colon and source and alias else None
 
 
-def _attachment(name: str, value: dict[str, Any]) -> Attachment:
+def _attachment(name: str, value: wire.Attached) -> Attachment:
     return Attachment(
-        network=name,
-        network_id=_text(value, "NetworkID"),
-        links=_texts(value, "Links"),
-        # Aliases lost the short ID in API 1.45, DNSNames came in 1.44: DNS answers to both.
-        names=tuple(dict.fromkeys(_texts(value, "Aliases") + _texts(value, "DNSNames"))),
-        gw_priority=_get(value, "GwPriority", kind=int, default=0),
+        network=intern(name),
+        network_id=intern(short(value.NetworkID)),
+        links=texts(value.Links),
+        # API 1.44 added DNSNames, 1.45 took the short ID out of Aliases: DNS knows both.
+        names=tuple(dict.fromkeys(texts(value.Aliases) + texts(value.DNSNames))),
+        gw_priority=value.GwPriority,
     )
 
 
-def parse_inspected(answer: object) -> Container | None:
-    """Read `GET /containers/{id}/json`; None where it has no ID."""
-    if not (container_id := _text(answer, "Id")):
+def parse_inspected(body: bytes) -> Container | None:
+    """Read `GET /containers/{id}/json`; None if it has no ID.
+
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    found = wire.decode(body, wire.INSPECTED)
+    if found is None or not short(found.Id):
         return None
-    mounts: list[Any] = _get(answer, "Mounts", kind=list, default=[])
-    links = (_engine_link(text) for text in _texts(answer, "HostConfig", "Links"))
-    check = _get(answer, "Config", "Healthcheck", "Test", kind=list, default=[])
+    state, config = found.State or wire.StatePart(), found.Config or wire.ConfigPart()
+    host = found.HostConfig or wire.Host()
+    networks = found.NetworkSettings.Networks or {} if found.NetworkSettings else {}
+    mounts = found.Mounts or ()
+    check = config.Healthcheck.Test or [] if config.Healthcheck else []
+    links = (_engine_link(text) for text in texts(host.Links))
     attachments = tuple(
-        _attachment(name, value) for name, value in _dicts(answer, "NetworkSettings", "Networks")
+        _attachment(name, value) for name, value in networks.items() if value is not None
     )
     return Container(
-        id=container_id,
-        name=_name((_text(answer, "Name"),)),
-        labels=_labels(answer, "Config", "Labels"),
-        created=_nanoseconds(_text(answer, "Created")),
-        started=_nanoseconds(_text(answer, "State", "StartedAt")),
-        state=_text(answer, "State", "Status"),
-        network_mode=_text(answer, "HostConfig", "NetworkMode") or "default",
-        mounts=frozenset(_text(mount, "Destination") for mount in mounts),
+        id=intern(found.Id),
+        name=_name((short(found.Name),)),
+        labels=_labels(config.Labels),
+        created=_nanoseconds(found.Created),
+        started=_nanoseconds(state.StartedAt),
+        state=intern(short(state.Status)),
+        network_mode=intern(short(host.NetworkMode) or "default"),
+        mounts=_set(short(mount.Destination) for mount in mounts),
         networks=tuple(attachment.network for attachment in attachments),
         detail=Detail(
-            hostname=_text(answer, "Config", "Hostname"),
-            hosts_path=_text(answer, "HostsPath"),
+            hostname=short(config.Hostname),
+            hosts_path=short(found.HostsPath),
             links=tuple(link for link in links if link is not None),
             attachments=attachments,
-            has_healthcheck=bool(check) and check[0] != "NONE",
-            health=_text(answer, "State", "Health", "Status") or None,
-            read_only=_get(answer, "HostConfig", "ReadonlyRootfs", kind=bool, default=False),
-            writable=frozenset(_destinations(mounts, in_memory=False)),
-            tmpfs=frozenset(
+            has_healthcheck=check[:1] not in ([], ["NONE"]),
+            health=(short(state.Health.Status) if state.Health else "") or None,
+            read_only=host.ReadonlyRootfs,
+            writable=_set(
+                short(mount.Destination) for mount in mounts if mount.RW and mount.Type != "tmpfs"
+            ),
+            tmpfs=_set(
                 [
-                    *_destinations(mounts, in_memory=True),
-                    *_labels(answer, "HostConfig", "Tmpfs"),
+                    *(short(mount.Destination) for mount in mounts if mount.Type == "tmpfs"),
+                    *(host.Tmpfs or ()),
                 ]
             ),
         ),
     )
 
 
-def _destinations(mounts: list[Any], *, in_memory: bool) -> Iterator[str]:
-    """Yield where file systems in memory are mounted, or else all others that may be written."""
-    for mount in mounts:
-        if (_text(mount, "Type") == "tmpfs") is in_memory and (
-            in_memory or _get(mount, "RW", kind=bool, default=False)
-        ):
-            yield _text(mount, "Destination")
+def parse_offer(body: bytes) -> Offer | None:
+    """Read ports and environment from `GET /containers/{id}/json`; None if it has no ID.
 
-
-def parse_offer(answer: object) -> Offer | None:
-    """Read of `GET /containers/{id}/json` what others may be told; None where it has no ID."""
-    if not _text(answer, "Id"):
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    found = wire.decode(body, wire.OFFER)
+    if found is None or not short(found.Id):
         return None
-    env: list[Any] = _get(answer, "Config", "Env", kind=list, default=[])
-    exposed: dict[Any, Any] = _get(answer, "Config", "ExposedPorts", kind=dict, default={})
-    ports: dict[Any, Any] = _get(answer, "NetworkSettings", "Ports", kind=dict, default={})
-    bound = {port: _bindings(found) for port, found in ports.items() if isinstance(port, str)}
+    config = found.Config or wire.Offered()
     return Offer(
-        running=_get(answer, "State", "Running", kind=bool, default=False),
-        # Of any length: a certificate in a variable is no mistake.
-        env=tuple(entry for entry in env if isinstance(entry, str)),
-        exposed=tuple(port for port in exposed if isinstance(port, str)),
-        published={port: found for port, found in bound.items() if found},
+        running=found.State is not None and found.State.Running,
+        env=tuple(config.Env or ()),  # of any length: a variable may hold a certificate
+        exposed=tuple(config.ExposedPorts or ()),
+        published=_published(found.NetworkSettings),
     )
 
 
-def _bindings(value: object) -> tuple[tuple[str, str], ...]:
-    """Read where one port is published; null is a port that is only exposed."""
-    items: list[Any] = value if isinstance(value, list) else []
-    found = ((_text(item, "HostIp"), _text(item, "HostPort")) for item in items)
+def parse_ports(body: bytes) -> Offer | None:
+    """Read ports as `parse_offer` does, and no environment; None if the body has no ID.
+
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    found = wire.decode(body, wire.PORTS)
+    if found is None or not short(found.Id):
+        return None
+    return Offer(
+        running=found.State is not None and found.State.Running,
+        exposed=tuple(found.Config.ExposedPorts or ()) if found.Config else (),
+        published=_published(found.NetworkSettings),
+    )
+
+
+def _published(found: wire.PortsPart | None) -> dict[str, tuple[tuple[str, str], ...]]:
+    ports = found.Ports or {} if found else {}
+    bound = {port: _bindings(bindings) for port, bindings in ports.items()}
+    return {port: bindings for port, bindings in bound.items() if bindings}
+
+
+def _bindings(bindings: list[wire.Binding] | None) -> tuple[tuple[str, str], ...]:
+    """Return the host addresses of a port; null means that the port is only exposed."""
+    found = ((short(each.HostIp), short(each.HostPort)) for each in bindings or ())
     return tuple((address, port) for address, port in found if port)
 
 
-def _gateway(pool: object) -> str | None:
+def _gateway(pool: wire.Pool) -> str | None:
     """Return an IPAM pool's gateway.
 
-    20.10 names none of the default bridge, nor does any engine up to 28 of an IPv6 pool: it is the
-    first address then.
+    Engine 20.10 has none for the default bridge, and engines up to 28 have none for an IPv6 pool:
+    the gateway is the first address then.
     """
-    if named := _address(_text(pool, "Gateway")):
+    if named := canonical(short(pool.Gateway)):
         return named
     try:
-        return str(ipaddress.ip_network(_text(pool, "Subnet"), strict=False)[1])
+        return str(ipaddress.ip_network(short(pool.Subnet), strict=False)[1])
     except (ValueError, IndexError):
         return None
 
 
-def parse_network(answer: object) -> tuple[Network, dict[str, Endpoint]] | None:
-    """Read `GET /networks/{id}`; None where it has no ID. Endpoints are keyed by container ID."""
-    if not (network_id := _text(answer, "Id")):
-        return None
-    pools: list[Any] = _get(answer, "IPAM", "Config", kind=list, default=[])
-    gateways = (_gateway(pool) for pool in pools)
-    network = Network(
-        id=network_id,
-        name=_text(answer, "Name"),
-        driver=_text(answer, "Driver"),
-        internal=_get(answer, "Internal", kind=bool, default=False),
-        gateways=tuple(gateway for gateway in gateways if gateway),
-        subnets=tuple(filter(None, (_text(pool, "Subnet") for pool in pools))),
-        labels=_labels(answer, "Labels"),
-    )
-    endpoints = {}
-    for container, value in _dicts(answer, "Containers"):
-        endpoint = Endpoint(
-            _address(_text(value, "IPv4Address")), _address(_text(value, "IPv6Address"))
-        )
-        # An endpoint without an address is there for an instant at both ends of its life.
-        if endpoint.ipv4 or endpoint.ipv6:
-            endpoints[container] = endpoint
-    return network, endpoints
+def _is_hosts(gateway: str, options: Mapping[str, str]) -> bool:
+    """Whether the host has the gateway's address.
 
-
-def parse_network_ids(answer: object) -> frozenset[str]:
-    """Read `GET /networks`."""
-    items: list[Any] = answer if isinstance(answer, list) else []
-    return frozenset(filter(None, (_text(item, "Id") for item in items)))
-
-
-def parse_event(event: object) -> Hint | None:
-    """Read one event; None for what is no event of a container or network.
-
-    Only Type, Action, Actor and timeNano are read: `id`, `status`, `from` are gone at API 1.52.
-    A container's attributes are its labels, overwritten by `name` and `image`, so a label can
-    pose as `oldName`: it is only ever a hint.
+    On isolated networks (from engine 28 on) nobody has it, or a container. With `inhibit_ipv4` the
+    engine leaves the bridge without an IPv4 address.
     """
-    kind, action = _text(event, "Type"), _text(event, "Action")
-    actor = _text(event, "Actor", "ID")
-    attributes = _labels(event, "Actor", "Attributes")
-    time_ns = _get(event, "timeNano", kind=int, default=0)
-    if not action or not actor:
+    family = 6 if ":" in gateway else 4
+    if options.get(GATEWAY_MODE.format(family)) == "isolated":
+        return False
+    return family == 6 or options.get(INHIBIT, "").lower() not in _TRUE  # noqa: PLR2004 - IPv6
+
+
+NetworkParts = tuple[Network, dict[str, Endpoint], tuple[Task, ...] | None]
+
+
+def parse_network(body: bytes) -> NetworkParts | None:
+    """Read `GET /networks/{id}`; None if it has no ID. Endpoints are keyed by container ID.
+
+    Tasks are Swarm's of every host, this one too; None if the engine told none.
+
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    found = wire.decode(body, wire.NETWORK)
+    if found is None or not short(found.Id):
         return None
+    pools = found.IPAM.Config or () if found.IPAM else ()
+    options = found.Options or {}
+    gateways = [_gateway(pool) for pool in pools]
+    network = Network(
+        id=intern(found.Id),
+        name=intern(short(found.Name)),
+        driver=intern(short(found.Driver)),
+        internal=found.Internal,
+        gateways=tuple(each for each in gateways if each and _is_hosts(each, options)),
+        subnets=tuple(filter(None, (short(pool.Subnet) for pool in pools))),
+        labels=_labels(found.Labels),
+        scope=intern(short(found.Scope) or "local"),
+        ingress=found.Ingress,
+        icc=options.get(ICC, "").lower() not in _FALSE
+        and "private" not in (options.get("macvlan_mode"), options.get("ipvlan_flag")),
+        lets_in=options.get(GATEWAY_MODE.format(4)) in _OPEN_MODES or bool(options.get(TRUSTED)),
+    )
+    tasks = None if found.Services is None else tuple(tasks_of(found.Services))
+    return network, dict(_endpoints(found.Containers or {})), tasks
+
+
+def _endpoints(members: Mapping[str, wire.Member | None]) -> Iterator[tuple[str, Endpoint]]:
+    """Yield the endpoints of containers, without the engine's own `lb-NETWORK` and `ep-…`."""
+    for container, member in members.items():
+        if member is None or not _CONTAINER_ID(container):
+            continue
+        endpoint = Endpoint(canonical(member.IPv4Address), canonical(member.IPv6Address))
+        # An endpoint has no address for an instant at both ends of its life.
+        if endpoint.ipv4 or endpoint.ipv6:
+            yield intern(container), endpoint
+
+
+def parse_network_ids(body: bytes) -> frozenset[str] | None:
+    """Read `GET /networks`; None if it is not a list.
+
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    items = wire.decode(body, wire.NETWORKS)
+    if items is None:
+        return None
+    return frozenset(intern(item.Id) for item in items if short(item.Id))
+
+
+def parse_message(body: bytes) -> str | None:
+    """Read the message of an engine's error; None if the body is not the engine's."""
+    try:
+        found = wire.decode(body, wire.FAILURE)
+    except wire.MalformedError:
+        return None
+    return found.message or None if found else None
+
+
+def parse_version(body: bytes) -> tuple[str, str, str]:
+    """Read `GET /version`: the newest API, the oldest API, the release; each may be empty.
+
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    found = wire.decode(body, wire.VERSION) or wire.VersionBody()
+    return short(found.ApiVersion), short(found.MinAPIVersion), short(found.Version)
+
+
+def parse_containers_dir(body: bytes) -> str | None:
+    """Read DockerRootDir from `GET /info`; None if it is not an absolute path.
+
+    Raises:
+        MalformedError: The body is not JSON.
+    """
+    found = wire.decode(body, wire.INFO)
+    root = found.DockerRootDir.rstrip("/") if found else ""
+    return f"{root}/containers" if root.startswith("/") else None
+
+
+ToHint = Callable[[str, str, str, Mapping[str, str], int], Hint | None]
+"""Makes a hint of an event: its type, action, actor and attributes, and time."""
+
+
+def hint(
+    kind: str, action: str, subject: str, attributes: Mapping[str, str], time_ns: int
+) -> Hint | None:
+    """Return the hint of a Docker event; None if it is of neither a container nor a network.
+
+    A container's attributes are its labels, overwritten by `name` and `image`, so a label can
+    imitate `oldName`: relinkd uses the attribute only as a hint.
+    """
     if kind == "network":
-        return Hint(action, attributes.get("container", ""), actor, time_ns)
-    if kind == "container":
-        return Hint(
-            action,
-            actor,
-            time_ns=time_ns,
-            name=attributes.get("name", ""),
-            old_name=attributes.get("oldName", "").removeprefix("/"),
-            labels=attributes,
-        )
-    return None
+        return Hint(action, attributes.get("container", ""), subject, time_ns)
+    if kind != "container":
+        return None
+    return Hint(
+        action,
+        subject,
+        time_ns=time_ns,
+        name=attributes.get("name", ""),
+        old_name=attributes.get("oldName", "").removeprefix("/"),
+        labels=attributes,
+    )
+
+
+def parse_event(line: bytes, to_hint: ToHint = hint) -> Hint | str | None:
+    """Read one event; return a text for an error in its place, None for anything else."""
+    try:
+        event = wire.decode(line, wire.EVENT)
+    except wire.MalformedError:
+        return None
+    if event is None:
+        return None
+    if event.Type is UNSET and event.message is not UNSET:
+        return event.message if isinstance(event.message, str) else "no reason given"
+    actor = event.Actor or wire.ActorPart()
+    if not short(event.Action) or not short(actor.ID):
+        return None
+    kind = event.Type if isinstance(event.Type, str) else ""
+    return to_hint(kind, event.Action, actor.ID, _labels(actor.Attributes), event.time_nano)

@@ -1,6 +1,6 @@
-"""The `relinkd` command; a module a command, imported when it is used.
+"""The `relinkd` command; each command is a module, imported when it is used.
 
-`health` runs every half minute for ever, so it is answered before anything else is imported.
+`health` runs every half minute, so `main` answers it before it imports anything else.
 """
 
 import signal
@@ -9,8 +9,8 @@ import sys
 
 def main() -> None:
     """Run the command line; the entry point of `relinkd`."""
-    # As PID 1 of a container a signal without a handler is lost: from the first line on, until the
-    # daemon has its own, SIGTERM ends it well.
+    # PID 1 of a container ignores a signal without a handler: this one handles SIGTERM from the
+    # first line until the daemon has its own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if sys.argv[1:] == ["health"]:
         from reconciler.cli.health import ask  # noqa: PLC0415 - see above

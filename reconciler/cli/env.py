@@ -5,18 +5,19 @@ from collections.abc import Iterable
 import click
 import msgspec
 
-from reconciler.cli.commands import FAILED, fail, with_settings
+from reconciler.cli.commands import FAILED, fail, note
 from reconciler.cli.completion import containers
-from reconciler.cli.look import ask, look_at, no_container
-from reconciler.core.envfile import links_of
-from reconciler.core.options import Copies
-from reconciler.core.variables import STYLES, Form, Style, Variable, written
-from reconciler.deliver.offers import tell
+from reconciler.cli.options import with_settings
+from reconciler.cli.snapshot import ask, one_of, take_snapshot
+from reconciler.link_variables import asking, variables_of
+from reconciler.links.desired import links_of
+from reconciler.links.options import Copies
+from reconciler.links.variables import STYLES, Form, Style, Variable, written
 from reconciler.settings import Settings
 from watchers.engine import Engine
 
 _NAMED = 5
-"""Names that one message holds."""
+"""Most names in one message."""
 
 
 @click.command("env")
@@ -25,31 +26,32 @@ _NAMED = 5
     "--style",
     type=click.Choice(STYLES),
     default="documented",
-    help="Whose names and order.  [default: documented]",
+    help="The names and their order.  [default: documented]",
 )
 @click.option(
     "--with-env",
     is_flag=True,
-    help="Also <ALIAS>_ENV_<NAME> for each variable of the source's own, PASSWORDS AMONG THEM.",
+    help="Also <ALIAS>_ENV_<NAME> for each variable of the source, INCLUDING PASSWORDS.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["dotenv", "export", "json"]),
     default="dotenv",
-    help="For whom they are written.  [default: dotenv]",
+    help="The format of the output.  [default: dotenv]",
 )
 @with_settings
 def command(
     settings: Settings,
     recipient: str,
     style: Style,
-    with_env: bool,  # noqa: FBT001 - a flag of the command line
+    with_env: bool,
     form: str,
 ) -> None:
     """Print the variables that links give RECIPIENT, as they are now.
 
-    What `docker run --link db:db` set, for each link of RECIPIENT that stands, however declared:
+    These are the variables that `docker run --link db:db` set, for each link of RECIPIENT that is
+    up, however it is declared:
 
     \b
         DB_NAME=/web/db
@@ -59,7 +61,7 @@ def command(
         DB_PORT_5432_TCP_PORT=5432
         DB_PORT_5432_TCP_ADDR=172.17.0.5
 
-    The ports are those that the source exposes; of replicas the first is told of.
+    The ports are those that the source exposes; of replicas, the first counts.
 
     \b
     Styles:
@@ -74,10 +76,10 @@ def command(
     export      for a shell: eval "$(relinkd env web --format export)"
     json        one object
 
-    What a format cannot hold is left out, and links that do not stand have no variables: both are
-    said on standard error. RECIPIENT's own environment is not looked at; where it has a variable
-    of the same name, the engine let that one win. Exit code 1 if RECIPIENT does not run.
-    """  # noqa: D301 - click wants the backspace itself
+    The output leaves out what a format cannot hold; links that are not up have no variables; notes
+    on standard error name both. The command does not read RECIPIENT's own environment; if that has
+    a variable of the same name, the engine let it win. Exit code 1 if RECIPIENT does not run.
+    """
 
     async def told(engine: Engine) -> list[Variable]:
         return await _told(engine, settings, recipient, style, with_env=with_env)
@@ -92,21 +94,21 @@ def command(
 async def _told(
     engine: Engine, settings: Settings, name: str, style: Style, *, with_env: bool
 ) -> list[Variable]:
-    mirror, graph = await look_at(engine, settings)
-    recipient = mirror.lookup(name.removeprefix("/")) or no_container(name)
+    mirror, graph = await take_snapshot(engine, settings)
+    recipient = one_of(name, mirror)
     if not recipient.running:
         fail(f"{recipient.name} is {recipient.state}: only a running container has links", FAILED)
     links = links_of(recipient, graph, mirror)
     if links is None:
         fail(f"{recipient.name}: the container whose network it uses is gone", FAILED)
     if not links:
-        _note(f"{recipient.name} declares no links")
+        note(f"{recipient.name} declares no links")
     copies: Copies = "all" if with_env else frozenset()
-    told = await tell(links, recipient, style, copies, engine.offer)
+    told = await variables_of(links, recipient, style, copies, asking(mirror, engine.offer))
     for each in told:
         if each.missing:
             declared = each.link.declaration
-            _note(f"{declared.alias or declared.source} has no variables: {each.missing}")
+            note(f"{declared.alias or declared.whole_source} has no variables: {each.missing}")
     return [variable for each in told for variable in each.variables]
 
 
@@ -115,11 +117,7 @@ def _write(form: Form, found: Iterable[Variable]) -> None:
     for line in done.lines:
         click.echo(line)
     if done.left_out:
-        # Quoted: what a source calls a variable may be any text.
+        # Quoted: the name of a source's variable may be any text.
         names = ", ".join(map(ascii, done.left_out[:_NAMED]))
         more = f" and {len(done.left_out) - _NAMED} more" if len(done.left_out) > _NAMED else ""
-        _note(f"left out, since {form} cannot hold them: {names}{more}; --format json has all")
-
-
-def _note(text: str) -> None:
-    click.echo(f"relinkd: {text}", err=True)
+        note(f"left out, since {form} cannot hold them: {names}{more}; --format json has all")

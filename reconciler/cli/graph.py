@@ -1,11 +1,22 @@
 """`relinkd graph`."""
 
+from collections.abc import Callable, Mapping
+
 import click
 
-from reconciler.cli.commands import with_reading, with_settings
-from reconciler.cli.look import Look, with_look
-from reconciler.core.draw import FORMATS, picture
+from reconciler.cli.completion import containers
+from reconciler.cli.options import with_every, with_reading, with_settings
+from reconciler.cli.snapshot import Snapshot, with_snapshot
 from reconciler.settings import Settings
+from reconciler.views.graph import Picture, dot, mermaid, picture, text
+from reconciler.views.graph_svg import svg
+
+FORMATS: Mapping[str, Callable[[Picture], str]] = {
+    "text": text,
+    "mermaid": mermaid,
+    "dot": dot,
+    "svg": svg,
+}
 
 
 @click.command("graph")
@@ -15,12 +26,19 @@ from reconciler.settings import Settings
     type=click.Choice(list(FORMATS)),
     default="text",
     show_default=True,
-    help="How it is drawn.",
+    help="The format of the drawing.",
 )
+@click.option(
+    "--only",
+    metavar="RECIPIENT",
+    shell_complete=containers,
+    help="Only the links of this container, or of PROJECT/SERVICE.",
+)
+@with_every
 @with_reading
 @with_settings
-def command(settings: Settings, form: str) -> None:
-    """Draw who links to whom, and in which state each link is.
+def command(settings: Settings, form: str, only: str | None, every: bool) -> None:
+    """Draw the links and their states.
 
     \b
     text     a tree in the terminal: recipients, their aliases, their sources' own links
@@ -28,13 +46,15 @@ def command(settings: Settings, form: str) -> None:
     dot      for Graphviz:  relinkd graph --format dot | dot -Tpdf -o links.pdf
     svg      a picture:     relinkd graph --format svg > links.svg
 
-    In pictures arrows go from source to recipient. A state is told by colour, and by the kind of
-    the line and its end; `relinkd links` says why a link is in it. The same links give the same
-    drawing, so it can be kept under version control.
-    """  # noqa: D301 - click wants the backspace itself
+    In pictures, arrows go from source to recipient; the arrows of links that are up have one tint
+    for each source. Colour, line style and arrowhead show a link's state; `relinkd links` has the
+    reason. The containers of a project stand together, in order of their names. On a dark page the
+    SVG is dark. The same links give the same drawing, so you can keep it under version control.
+    """
 
-    def answer(look: Look) -> str:
-        files = ((want, look.files.read(owner.id)) for owner, want in look.wanted())
-        return FORMATS[form](picture(files, look.mirror))
+    def answer(snapshot: Snapshot) -> str:
+        ids = {each.id for each in snapshot.containers(only)} if only else None
+        files = ((want, snapshot.read(owner.id)) for owner, want in snapshot.wanted())
+        return FORMATS[form](picture(files, snapshot.mirror, every=every, only=ids))
 
-    click.echo(with_look(settings, answer))
+    click.echo(with_snapshot(settings, answer, unread=True))

@@ -1,13 +1,13 @@
-"""`relinkd health`: ask the running daemon whether it is well. By the standard library alone."""
+"""`relinkd health`: ask the running daemon whether it is well. Uses only the standard library."""
 
 import os
 import socket
 import sys
 
 RUN_DIR = "/run/relinkd"
-SOCKET = "health.sock"
+SOCKET = "relinkd.sock"
 LONGEST = 1000
-"""Characters of the answer that are read."""
+"""Most characters to read of the answer."""
 PATIENCE = 5.0
 """Seconds that the daemon has to answer."""
 
@@ -22,7 +22,10 @@ def ask(run_dir: str | None = None) -> int:
             connection.connect(path)
             said = connection.makefile(encoding="utf-8", errors="replace").readline(LONGEST)
     except OSError as error:
-        sys.stderr.write(f"relinkd: no daemon answers at {path}: {error.strerror or error}\n")
+        sys.stderr.write(
+            f"relinkd: no daemon answers at {path}: {error.strerror or error}; "
+            "start `relinkd run`, or give the daemon's --run-dir\n"
+        )
         return 1
     answer = "".join(char if char.isprintable() else "?" for char in said.strip())
     sys.stdout.write(answer + "\n")

@@ -1,29 +1,47 @@
 """`relinkd links`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
+from typing import get_args
 
 import click
 import msgspec
 
-from reconciler.cli.commands import with_reading, with_settings
+from reconciler.cli.commands import note
 from reconciler.cli.completion import containers
-from reconciler.cli.look import Look, with_look
-from reconciler.core.report import Row, rows
-from reconciler.settings import Settings
+from reconciler.cli.options import with_every, with_reading, with_settings
+from reconciler.cli.snapshot import Snapshot, with_snapshot
+from reconciler.links.reach import State
+from reconciler.links.text import plain
+from reconciler.settings import Settings, words
+from reconciler.views.report import GONE, Row, gathered, no_recipient, rows
 
+STATES = (*get_args(State), GONE)
 _HEAD = ("RECIPIENT", "ALIAS", "SOURCE", "STATE", "ADDRESSES", "NETWORK", "BY", "REASON")
 _WIDTHS = (8, 16, 12, 12, 12, 15, 10, 8, 0)
-"""Of columns with the time before them, where rows come one by one; wider ones widen them."""
+"""Least widths of the columns after the time with --watch; a wider cell widens its column."""
+
+
+class _State(click.Choice[str]):
+    """A link's state; an unknown word gets the nearest state as a hint."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in self.choices:
+            near = get_close_matches(value, self.choices, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            self.fail(f"{value!r} is not a state: write {words(self.choices)}.{hint}", param, ctx)
+        return value
 
 
 @click.command("links")
 @click.argument("recipient", required=False, shell_complete=containers)
-@click.option("--state", metavar="STATE", help="Only links in this state (linked, waiting, ...).")
+@click.option("--state", type=_State(STATES), help="Only links in this state.")
 @click.option(
     "--watch",
     is_flag=True,
-    help="Go on: a row more when a link's state or addresses change, until Ctrl-C.",
+    help="Keep running: print a row when a link's state or addresses change, until Ctrl-C.",
 )
 @click.option(
     "--format",
@@ -32,57 +50,43 @@ _WIDTHS = (8, 16, 12, 12, 12, 15, 10, 8, 0)
     default="table",
     help="A table, or JSON: one list, or with --watch an object a line.  [default: table]",
 )
+@with_every
 @with_reading
 @with_settings
-def command(
+def command(  # noqa: PLR0913, PLR0917 - the flags of the command line
     settings: Settings,
     recipient: str | None,
     state: str | None,
-    watch: bool,  # noqa: FBT001 - a flag of the command line
+    watch: bool,
     form: str,
+    every: bool,
 ) -> None:
-    """List links and their states, all or those of RECIPIENT.
+    """List links and their states, all or those of RECIPIENT: a name, an ID or PROJECT/SERVICE.
 
     \b
     linked       the alias reaches its source
-    waiting      there is no such source yet
-    down         the source is not up, or not healthy where that is asked
+    waiting      the source does not exist yet
+    down         the source is not up, or not healthy if the link asks for that
     unreachable  source and recipient share no network
     shadowed     another line of the hosts file, or another declaration, wins
-    refused      the declaration cannot stand
+    refused      the declaration is not possible
     failed       the hosts file could not be written
     idle         the recipient is not running
-    gone         (--watch) the link is declared no longer, or its recipient removed
+    gone         (--watch) the link is no longer declared, or its recipient is removed
 
-    With --watch RECIPIENT is followed by name, also when it is removed and made again. While the
-    engine is out of reach it is waited for; without one to begin with the exit code is 3.
-    """  # noqa: D301 - click wants the backspace itself
+    --watch follows RECIPIENT by name, also when it is removed and created again. It waits while the
+    engine is out of reach; exit code 3 if the engine is out of reach at the start.
+    """
+    wanted = _Wanted(recipient, state, gathering=not every)
     if watch:
         from reconciler.cli import watch as watching  # noqa: PLC0415 - for this alone
 
         print_row = _json_line if form == "json" else _table_lines()
-
-        def show(row: Row) -> None:
-            if state in (None, row.state):
-                print_row(row)
-
-        watching.watch(settings, recipient, show)
+        watching.watch(settings, recipient, _Printer(wanted, print_row))
         return
-
-    def answer(look: Look) -> list[Row]:
-        name = look.container(recipient).name if recipient else None
-        found = [
-            row
-            for owner, want in look.wanted()
-            for row in rows(want, look.files.read(owner.id), look.mirror)
-        ]
-        return [
-            row
-            for row in found
-            if (name is None or row.recipient == name) and (state is None or row.state == state)
-        ]
-
-    found = with_look(settings, answer)
+    found = with_snapshot(settings, wanted.found, unread=True)
+    if not found and not recipient:
+        note(wanted.nothing())
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
         return
@@ -92,11 +96,64 @@ def command(
     click.echo(tabulate(table, headers=_HEAD, tablefmt="plain", disable_numparse=True))
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Selects the rows to show."""
+
+    recipient: str | None
+    state: str | None
+    gathering: bool
+
+    def found(self, snapshot: Snapshot) -> list[Row]:
+        """Return the rows of a look; print a note for a container that is not a recipient."""
+        only = snapshot.containers(self.recipient) if self.recipient else None
+        for each in only or ():
+            if what := no_recipient(each, snapshot.graph, snapshot.mirror):
+                note(what)
+        names = {each.name for each in only or ()}
+        return self.among(
+            row
+            for owner, want in snapshot.wanted()
+            for row in rows(want, snapshot.read(owner.id), snapshot.mirror)
+            if only is None or row.recipient in names
+        )
+
+    def among(self, found: Iterable[Row]) -> list[Row]:
+        """Return the rows in the wanted state, merged for display."""
+        kept = [row for row in found if self.state in (None, row.state)]
+        return gathered(kept) if self.gathering else kept
+
+    def nothing(self) -> str:
+        """Return the note for an empty list."""
+        of = f" of {plain(self.recipient)}" if self.recipient else ""
+        return f"no link{of} is {self.state}" if self.state else f"there are no links{of}"
+
+
+class _Printer:
+    """Prints the rows of a watch, and a note if there are none at the start."""
+
+    def __init__(self, wanted: _Wanted, print_row: Callable[[Row], None]) -> None:
+        self._wanted = wanted
+        self._print = print_row
+        self._printed = False
+
+    def show(self, found: Iterable[Row]) -> None:
+        """Print rows."""
+        for row in self._wanted.among(found):
+            self._print(row)
+            self._printed = True
+
+    def begun(self) -> None:
+        """Print a note if there was no row."""
+        if not self._printed:
+            note(f"{self._wanted.nothing()}; waiting for the first")
+
+
 def _cells(row: Row) -> list[str]:
     return [
         row.recipient,
-        row.alias,
-        row.source,
+        row.aliases,
+        f"{row.source} ({row.host})" if row.host else row.source,
         f"{row.state}, held" if row.held else row.state,
         " ".join(row.addresses),
         row.network,
@@ -111,7 +168,7 @@ def _json_line(row: Row) -> None:
 
 
 def _table_lines() -> Callable[[Row], None]:
-    """Return what shows a row, and above the first one the head."""
+    """Return a function that prints a row, and the table head before the first."""
     widths = list(_WIDTHS)
     waiting = [["TIME", *_HEAD]]
 

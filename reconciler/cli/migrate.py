@@ -3,11 +3,11 @@
 import click
 import msgspec
 
-from reconciler.cli.commands import with_settings
 from reconciler.cli.completion import containers
-from reconciler.cli.look import ask, look_at, no_container
-from reconciler.core.migrate import Move, as_compose, as_run, moves
+from reconciler.cli.options import with_engine
+from reconciler.cli.snapshot import ask, meant, no_container, take_snapshot
 from reconciler.settings import Settings
+from reconciler.views.migrate import Move, as_compose, as_run, moves
 from watchers.engine import Engine
 
 
@@ -17,31 +17,31 @@ from watchers.engine import Engine
     "--format",
     "form",
     type=click.Choice(["compose", "run", "json"]),
-    help="How it is written.  [default: for each container as it was made]",
+    help="The format of the output.  [default: for each container as it was created]",
 )
-@with_settings
+@with_engine
 def command(settings: Settings, recipient: str | None, form: str | None) -> None:
-    """Say what to write in place of the engine's links, of all containers or of RECIPIENT.
+    """Print what replaces the engine's links, of all containers or of RECIPIENT.
 
-    For each `docker run --link` and each `links:` of Compose that the engine knows: the label that
-    gives the recipient the same names. Nothing is changed; the label counts once the container is
-    made again with it, without the links.
+    For each `docker run --link` and each `links:` of Compose that the engine has, this prints the
+    label that gives the recipient the same names. It changes nothing; the label counts once you
+    create the container again with it and without the links.
 
     \b
     run      an option for `docker run`
     compose  lines for compose.yaml, a project's services together
     json     the same for programs
 
-    What is no option or YAML is a comment, so that all of it can be pasted. What a link did beside
-    names (variables, the order of starting) is noted where it may matter.
-    """  # noqa: D301 - click wants the backspace itself
+    All text but options and YAML is a comment, so that you can paste all of it. Notes name the
+    other effects of a link (variables, start order) where they may matter.
+    """
 
     async def find(engine: Engine) -> list[Move]:
-        mirror, _ = await look_at(engine, settings)
+        mirror, _ = await take_snapshot(engine, settings)
         if recipient is None:
             return list(moves(mirror.containers.values(), mirror))
-        meant = mirror.lookup(recipient.removeprefix("/")) or no_container(recipient)
-        return list(moves([meant], mirror))
+        found = meant(recipient, mirror) or no_container(recipient, mirror)
+        return list(moves(found, mirror))
 
     found = ask(settings, find)
     if form == "json":

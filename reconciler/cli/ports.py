@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import click
 
-from reconciler.cli.commands import FAILED, fail, with_settings
+from reconciler.cli.commands import FAILED, fail, note
 from reconciler.cli.completion import containers
-from reconciler.cli.look import ask, no_container
-from reconciler.core.declare import Declaration
-from reconciler.core.resolve import sources_of
+from reconciler.cli.options import with_engine
+from reconciler.cli.snapshot import ask, no_container, one_of
 from reconciler.settings import Settings
 from watchers.engine import Engine
 from watchers.mirror import Mirror
@@ -22,9 +21,9 @@ _PORT = re.compile(r"[0-9]{1,5}")
 @click.command("ports")
 @click.argument("source", shell_complete=containers)
 @click.argument("port", required=False, metavar="[PORT[/PROTO]]")
-@with_settings
+@with_engine
 def command(settings: Settings, source: str, port: str | None) -> None:
-    """Say where ports of SOURCE are published on the host, all or PORT, as `docker port` does.
+    """Show where SOURCE's ports are published on the host, all or PORT, as `docker port` does.
 
     \b
         $ relinkd ports web
@@ -35,10 +34,10 @@ def command(settings: Settings, source: str, port: str | None) -> None:
         0.0.0.0:49155
         [::]:49155
 
-    SOURCE is a container's name or ID, or PROJECT/SERVICE of Compose; PROTO is tcp unless it is
-    given. A port that is only exposed is reached by links, not from the host, and is not listed.
-    Ports are published while SOURCE runs. Exit code 1 if PORT is not published.
-    """  # noqa: D301 - click wants the backspace itself
+    SOURCE is a container's name or ID, or PROJECT/SERVICE of Compose; PROTO is tcp by default. The
+    list leaves out a port that is only exposed: links reach it, the host does not. Ports are
+    published while SOURCE runs. Exit code 1 if PORT is not published.
+    """
     if port is not None:
         number = port.partition("/")[0]
         if not _PORT.fullmatch(number):
@@ -47,12 +46,13 @@ def command(settings: Settings, source: str, port: str | None) -> None:
     async def offered(engine: Engine) -> Offer:
         name = source.removeprefix("/")
         if "/" in name:
-            name = await _replica(engine, name)
-        return (await engine.offer(name) if name else None) or no_container(source)
+            name = one_of(name, await _listed(engine)).id
+        found = await engine.offer(name) if name else None
+        return found or no_container(source, await _listed(engine))
 
     offer = ask(settings, offered)
     if not offer.running:
-        click.echo(f"relinkd: {source} is not running: nothing is published", err=True)
+        note(f"{source} is not running: nothing is published")
     lines = sorted(_lines(offer, port), key=_natural)
     for line in lines:
         click.echo(line)
@@ -60,15 +60,10 @@ def command(settings: Settings, source: str, port: str | None) -> None:
         fail(f"no public port '{port}' published for {source}", FAILED)
 
 
-async def _replica(engine: Engine, service: str) -> str:
-    """Return the ID of the only container of a Compose service."""
+async def _listed(engine: Engine) -> Mirror:
     mirror = Mirror()
-    mirror.learn(await engine.containers(mirror.ask()))
-    found = sources_of(Declaration("", service, "", None, "label"), mirror)
-    if len(found) > 1:
-        names = ", ".join(container.name for container in found)
-        fail(f"{service} has {len(found)} containers, each with ports of its own: {names}", FAILED)
-    return found[0].id if found else no_container(service)
+    mirror.apply_answer(await engine.containers(mirror.next_revision()))
+    return mirror
 
 
 def _lines(offer: Offer, port: str | None) -> Iterator[str]:

@@ -2,63 +2,85 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
-import click
 
-from reconciler.app import CannotRunError, open_files
-from reconciler.cli.commands import FAILED, NO_ENGINE, fail
-from reconciler.cli.look import no_container
-from reconciler.core.declare import Declaration
-from reconciler.core.graph import LinkGraph
-from reconciler.core.report import Row, rows
-from reconciler.core.resolve import desired, owner_of
-from reconciler.deliver.hosts import HostsFiles
+from reconciler.abroad import Abroad
+from reconciler.cli.commands import FAILED, NO_ENGINE, USAGE, fail, note
+from reconciler.cli.snapshot import meant, no_container, open_here
+from reconciler.contract import Change
+from reconciler.hosts.files import HostsFiles
+from reconciler.links.declare import Declaration
+from reconciler.links.desired import desired
+from reconciler.links.graph import LinkGraph
+from reconciler.links.sources import keeper_of
 from reconciler.settings import Settings
+from reconciler.views.report import GONE, Row, rows
 from watchers.engine import Engine
 from watchers.errors import EngineError
 from watchers.hostsfiles import HostsWatch
-from watchers.mirror import Mirror
-from watchers.model import Container, Hint
+from watchers.mirror import HERE, Mirror
+from watchers.model import Container, Hint, Host
 from watchers.observer import Observer
 
+if TYPE_CHECKING:
+    from reconciler.fleet import Following
+
 SETTLING = 1.0
-"""Seconds that the daemon has to write a link before it is said not to be in the file."""
+"""Seconds that the daemon has to write a change before the file counts as wrong."""
 PAUSE = 0.02
-"""Seconds between two looks at a file meanwhile."""
-GONE = "gone"
-"""The state of a link that is declared no longer, or whose recipient is."""
-
-Show = Callable[[Row], None]
+"""Seconds between two looks at a file in that time."""
 
 
-def watch(settings: Settings, recipient: str | None, show: Show) -> None:
-    """Show each link, of all or of one recipient, and each again when it changes; until a signal.
+class Screen(Protocol):
+    """Shows rows."""
 
-    Ends the command where there is no such recipient or, at first, no engine.
+    def show(self, found: Iterable[Row]) -> None:
+        """Show rows that are new or have changed."""
+
+    def begun(self) -> None:
+        """Record that all existing links have been shown."""
+
+
+def watch(settings: Settings, recipient: str | None, screen: Screen) -> None:
+    """Show the links of all or one recipient, and each again when it changes, until a signal.
+
+    This ends the command if there is no such recipient, or no engine at the start.
     """
 
     async def run(files: HostsFiles) -> None:
         with HostsWatch() as closed:
-            await _Watching(settings, files, closed, recipient, show).run()
+            await _Watching(settings, files, closed, recipient, screen).run()
 
-    try:
-        with open_files(settings) as files:
-            if not isinstance(files, HostsFiles):
-                fail(
-                    "--watch needs the engine's containers directory: nobody tells what a "
-                    "container's program writes; `relinkd links` says it once",
-                    FAILED,
-                )
-            anyio.run(run, files)
-    except CannotRunError as error:
-        fail(str(error), FAILED)
+    with open_here(settings) as files:
+        if not isinstance(files, HostsFiles):
+            fail(
+                "--watch needs the engine's containers directory: without it there is no signal of "
+                "a container's own writes; `relinkd links` lists the links once",
+                FAILED,
+            )
+        anyio.run(run, files)
+
+
+def _follow(
+    settings: Settings, mirror: Mirror, graph: LinkGraph, sink: "_Watching"
+) -> "Following | None":
+    """Return what follows the fleet's store; end the command if its files cannot be used."""
+    if settings.fleet is None:
+        return None
+    from reconciler.fleet import Following, Quiet  # noqa: PLC0415 - only with a store
+    from reconciler.fleet_access import problem  # noqa: PLC0415 - as above
+
+    if reason := problem(settings):
+        fail(reason, USAGE)
+    return Following(settings, mirror, graph, Quiet(sink, note))
 
 
 class _Watching:
-    """Listens to an observer, as the daemon's controller does, and shows instead of writing."""
+    """Listens to an observer, as the daemon's loop does, and shows links instead of writing."""
 
     def __init__(
         self,
@@ -66,21 +88,26 @@ class _Watching:
         files: HostsFiles,
         closed: HostsWatch,
         recipient: str | None,
-        show: Show,
+        screen: Screen,
     ) -> None:
         self._mirror = Mirror()
         self._graph = LinkGraph(settings.declared_by, settings.link)
         self._observer = Observer(settings.engine, self._mirror, self, resync=settings.resync)
+        self._mirror.foreign.meet(Host("", routed=settings.routed))
+        self._mirror.foreign.unheard.add(HERE)
+        self._abroad = Abroad(self._mirror, self._graph, lambda: self._observer.polls)
+        self._fleet = _follow(settings, self._mirror, self._graph, self)
         self._files = files
         self._closed = closed
         self._recipient = recipient
-        self._only: Container | None = None
-        self._show = show
+        self._only: tuple[Container, ...] = ()
+        self._screen = screen
+        self._begun = False
         self._owners: dict[str, str] = {}
         self._shown: dict[str, dict[Declaration, Row]] = {}
         self._due: dict[str, None] = {}
         self._late: dict[str, float] = {}
-        """By owner: until when its file may still be written."""
+        """Owner -> the loop time until which the daemon may still write its file."""
         self._wake = anyio.Event()
         self._looked = False
         self._lost: EngineError | None = None
@@ -95,23 +122,40 @@ class _Watching:
                 loop.add_signal_handler(number, self._scope.cancel)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._observer.run)
+                if self._fleet is not None:
+                    tasks.start_soon(self._fleet.watch.run)
                 tasks.start_soon(self._follow_files)
                 tasks.start_soon(self._follow)
         if self._lost is not None and not self._looked:
             fail(str(self._lost), NO_ENGINE)
         if self._broken is not None:
-            raise self._broken  # click knows what to do when nobody reads on
-        if self._recipient and self._looked and self._only is None:
-            no_container(self._recipient)
+            raise self._broken  # click handles a closed output
+        if self._recipient and self._looked and not self._only:
+            no_container(self._recipient, self._mirror)
 
     # -- the observer's listener -----------------------------------------------------------------
 
-    def changed(self, containers: set[str], cause: Hint) -> None:  # noqa: ARG002 - the listener's
+    def found(self, containers: set[str], hint: Hint) -> None:
         """Have the files looked at that it may concern."""
-        for recipient in self._graph.affected(containers, self._mirror):
+        self.changed(containers, hint)
+
+    def cut(self, containers: set[str], hint: Hint) -> None:
+        """Have the files looked at that it may concern."""
+        self.changed(containers, hint)
+
+    def flush(self) -> None:
+        """Do nothing: `changed` has woken the task that shows rows."""
+
+    def changed(self, containers: set[str], hint: Hint) -> None:  # noqa: ARG002 - the listener's
+        """Have the files looked at that it may concern."""
+        recipients = self._graph.update(containers, self._mirror)
+        self._abroad.changed(Change(containers, recipients))
+        if self._fleet is not None:
+            self._fleet.changed(Change(containers, recipients))
+        for recipient in recipients:
             container = self._mirror.containers.get(recipient)
-            owner = owner_of(container, self._mirror) if container else None
-            # Also whose it was: what shared another's file may be gone.
+            owner = keeper_of(container, self._mirror) if container else None
+            # Also the previous owner: a container that shared its file may be gone.
             for id_ in (self._owners.pop(recipient, None), owner.id if owner else None):
                 if id_ is not None:
                     self._due[id_] = None
@@ -119,11 +163,11 @@ class _Watching:
                 self._owners[recipient] = owner.id
         self._wake.set()
 
-    def looked(self) -> None:
-        """Begin to show; later, look at all files once more."""
+    def synced(self) -> None:
+        """Start to show rows; after later full looks, read all files again."""
         if not self._looked and self._recipient:
-            self._only = self._mirror.lookup(self._recipient.removeprefix("/"))
-            if self._only is None:
+            self._only = meant(self._recipient, self._mirror)
+            if not self._only:
                 self._looked = True
                 self._scope.cancel()
                 return
@@ -132,25 +176,31 @@ class _Watching:
         self._wake.set()
 
     def connected(self, engine: Engine) -> None:
-        """Say that the engine is back."""
+        """Print a note that the engine is back."""
         if self._lost is not None:
             self._lost = None
-            _note(f"the engine is back at {engine.address}")
+            note(f"the engine is back at {engine.address}")
 
     def lost(self, reason: EngineError) -> None:
-        """Wait for the engine, or end where there was none to begin with."""
+        """Wait for the engine, or end the command if there was none at the start."""
         self._lost = reason
         if self._looked:
-            _note(f"{reason}; waiting for it")
+            note(f"{reason}; waiting for it")
         else:
             self._scope.cancel()
+
+    def unanswered(self, reason: EngineError) -> None:
+        """Print a note: what depends on the answer is not known."""
+        note(f"{reason}; relinkd does not know what depends on it")
 
     # -- showing ---------------------------------------------------------------------------------
 
     async def _follow_files(self) -> None:
-        async for owner in self._closed:
+        def closed(owner: str) -> None:
             self._due[owner] = None
             self._wake.set()
+
+        await self._closed.follow(closed)
 
     async def _follow(self) -> None:
         while True:
@@ -162,24 +212,31 @@ class _Watching:
                 names = {id_: self._name(id_) for id_ in due}
                 for owner in sorted(due, key=names.__getitem__):
                     self._look_at(owner)
+                if not self._begun and not self._late:
+                    self._begun = True
+                    self._screen.begun()
 
     def _name(self, id_: str) -> str:
         container = self._mirror.containers.get(id_)
         return container.name if container else ""
 
     def _look_at(self, owner: str) -> None:
-        """Show what differs in one file from what was shown of it."""
+        """Show the links of one file that differ from the last rows shown."""
         shown = self._shown.pop(owner, {})
         found = self._rows(owner, shown)
         if found:
             self._shown[owner] = found
-        for key, row in found.items():
-            before = shown.get(key)
-            if before is None or _look_of(before) != _look_of(row):
-                self._say(key, row)
-        for key, row in shown.items():
-            if key not in found:
-                self._say(key, replace(row, state=GONE, addresses=(), held=False, reason=""))
+        new = [
+            (key, row)
+            for key, row in found.items()
+            if key not in shown or _look_of(shown[key]) != _look_of(row)
+        ]
+        new += (
+            (key, replace(row, state=GONE, addresses=(), held=False, reason=""))
+            for key, row in shown.items()
+            if key not in found
+        )
+        self._say([row for key, row in new if self._is_wanted(key, row)])
 
     def _rows(self, owner: str, shown: dict[Declaration, Row]) -> dict[Declaration, Row]:
         container = self._mirror.containers.get(owner)
@@ -195,7 +252,7 @@ class _Watching:
         data = self._files.read(owner)
         for link, row in zip(want.links, rows(want, data, self._mirror), strict=True):
             key = link.declaration
-            if link.state == "linked" and row.state == "failed" and self._may_come(owner):
+            if row.state == "failed" != link.state and self._may_come(owner):
                 late = True
                 if key in shown:
                     found[key] = shown[key]
@@ -206,16 +263,19 @@ class _Watching:
         return found
 
     def _may_come(self, owner: str) -> bool:
-        """Whether the daemon, which heard the same just now, may still be about to write it."""
+        """Whether the daemon, which got the same events just now, may still write the file."""
         now = asyncio.get_running_loop().time()
         return now < self._late.setdefault(owner, now + SETTLING)
 
-    def _say(self, key: Declaration, row: Row) -> None:
-        only = self._only
-        if only is not None and key.recipient != only.id and row.recipient != only.name:
-            return
+    def _is_wanted(self, key: Declaration, row: Row) -> bool:
+        """Whether a row belongs to the named recipients, by ID or name; True if none was named."""
+        return not self._only or any(
+            key.recipient == only.id or row.recipient == only.name for only in self._only
+        )
+
+    def _say(self, found: list[Row]) -> None:
         try:
-            self._show(row)
+            self._screen.show(found)
         except BrokenPipeError as error:
             self._broken = error
             self._scope.cancel()
@@ -223,7 +283,3 @@ class _Watching:
 
 def _look_of(row: Row) -> tuple[str, tuple[str, ...], bool]:
     return row.state, row.addresses, row.held
-
-
-def _note(text: str) -> None:
-    click.echo(f"relinkd: {text}", err=True)

@@ -1,114 +1,143 @@
-"""The numbers of the design, as ratios within one run, on each real engine and on a fake one.
+"""How early relinkd is, beside what it was and what else there is; and what it costs.
 
-Nothing here asserts: it prints what was measured. `make bench ARGS="--restarts 200 --events
-1000000"` is the full count; `--only scale` needs no real engine, `--only engines` no fake one.
+Nothing here asserts: it prints one table and, in full, writes docs/proof/bench-*.json and
+docs/performance.md. `make bench ARGS="--against COMMIT"` takes less than 25 minutes; with
+`--restarts 200`, as for the figures in the docs, about twice that.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 from tabulate import tabulate
 
-from tests.bench import scale
-from tests.bench.restarts import COMMAND, FOLDER, Reader, Source, bare_loop, restarts
+from tests.bench import report, scale
+from tests.bench.apart import ROOT, Shares
+from tests.bench.cells import Extent, last_release, measure, worktree
+from tests.bench.field import BEFORE, RELINKD
 from tests.conftest import REAL
-from tests.engine.stack import Stack, daemon
-from tests.lab.engines import engine as lab_engine
+from tests.prove.trial import circumstances, keep
 
-RECIPIENTS = 10
-HEAD = ["engine", "what", "measured", "goal", "more"]
-
-
-@contextmanager
-def _stage(key: str) -> Iterator[tuple[Stack, Path]]:
-    with (
-        lab_engine(key, root=Path(tempfile.gettempdir())) as engine,
-        tempfile.TemporaryDirectory() as folder,
-        daemon(engine.socket, engine.containers_dir, Path(folder), recorded=False) as relinkd,
-    ):
-        yield Stack(engine.client, engine.containers_dir, relinkd), Path(folder)
+PEERS = ("docker-hoster", "docker-gen")
+HEAD = ["engine", "machine", "start", "recipients", "who keeps the files", "rounds"]
+HEAD += [
+    "before instruction",
+    "before start",
+    "lead, ms",
+    "after own line, ms",
+    "after connect, ms",
+    "wrong",
+]
+RESTARTS, QUICK = 40, 12
 
 
-def _measure(name: str, key: str, count: int) -> Iterator[list[str]]:
-    with _stage(key) as (stack, folder):
-        first = folder / "first"
-        first.mkdir()
-        (first / "instruction").touch()
-        container = stack.run("db", cmd=COMMAND, binds=[f"{first}:{FOLDER}"])
-        db = Source(container, first / "instruction")
-        webs = {f"web{n}": stack.run(f"web{n}", "db:db") for n in range(RECIPIENTS)}
-        files = {short: stack.hosts_path(web) for short, web in webs.items()}
-        for web in webs.values():
-            stack.await_lookup(web, "db", stack.address(container))
-
-        rounds = list(restarts(stack, db, files, count))
-        ahead = [(each.started - each.right()) / 1e6 for each in rounds]
-        yield [
-            name,
-            f"{RECIPIENTS} recipients right before `start`",
-            _share(each.before_start() for each in rounds),
-            "all",
-            f"ahead by {min(ahead):.1f} to {max(ahead):.1f} ms, median {median(ahead):.1f}",
-        ]
-        early = _share(each.before_instruction() for each in rounds)
-        yield [name, "and before its first instruction", early, "99 %; 20, 26: all", ""]
-
-        for short in files.keys() - {"web0"}:
-            stack.client.remove(webs[short])
-        one = {"web0": files["web0"]}
-        ours = [each.after_connect() for each in restarts(stack, db, one, count)]
-        reader = Reader(files["web0"])
-        reader.start()
-        with closing(reader):
-            list(restarts(stack, db, one, count))
-        stack.relinkd.stop()
-        bare = folder / "bare"
-        with bare_loop(stack, db, bare):
-            theirs = [each.after_connect() for each in restarts(stack, db, {"bare": bare}, count)]
-        yield [
-            name,
-            "`connect` to file written / bare loop",
-            f"{median(ours) / median(theirs):.2f} x",
-            "2 x",
-            f"{median(ours):.2f} / {median(theirs):.2f} ms, medians",
-        ]
-        yield [name, "torn or empty reads", f"{reader.torn} of {reader.reads}", "0", "tight reader"]
-
-
-def _share(found: Iterable[bool]) -> str:
-    every = list(found)
-    return f"{sum(every)} of {len(every)}"
-
-
-def main() -> None:
-    """Measure on each engine and print one table."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--restarts", type=int, default=20, help="restarts of the source a row")
+    parser.add_argument("--quick", action="store_true", help="three minutes: the main rows, on 28")
+    parser.add_argument(
+        "--restarts", type=int, help=f"of the main rows (default {RESTARTS}, quick {QUICK})"
+    )
+    parser.add_argument("--against", metavar="COMMIT", help="default: the last release tag")
     parser.add_argument("--engine", choices=REAL, action="append", help="only this one")
     parser.add_argument("--only", choices=["engines", "scale"], help="half of the rows")
     parser.add_argument("--events", type=int, default=20_000, help="over which memory is watched")
     parser.add_argument("--idle", type=float, default=20, help="seconds in which nothing happens")
-    arguments = parser.parse_args()
-    table = [
-        row
-        for name, key in REAL.items()
-        if arguments.only != "scale" and (arguments.engine is None or name in arguments.engine)
-        for row in _measure(name, key, arguments.restarts)
+    parser.add_argument("--keep", action="store_true", help="write files after --quick too")
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="also measure a command that keeps {file}, with {socket} and {containers}",
+    )
+    return parser.parse_args()
+
+
+def _skipped(against: str, peers: Mapping[str, str]) -> list[str]:
+    said = [
+        f"{name}: not measured, it is not part of this repository; give it by --peer"
+        for name in PEERS
+        if name not in peers
     ]
-    if arguments.only != "engines":
-        table += scale.measure(20 * arguments.restarts, arguments.events, arguments.idle)
-    print(tabulate(table, headers=HEAD, tablefmt="github"))
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores"
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    print(f"\n{arguments.restarts} restarts a row; {machine}; load {load}")
+    if not against:
+        said.append(f"{BEFORE}: not measured, there is no release tag; name a commit by --against")
+    if why := Shares().unavailable():
+        said.append(f"`cpu_shares` of the Compose file: not measured, {why}")
+    return said
+
+
+def main() -> None:
+    """Measure, print, and keep."""
+    asked = _arguments()
+    against = asked.against or last_release()
+    peers = dict(each.split("=", 1) for each in asked.peer)
+    restarts = asked.restarts or (QUICK if asked.quick else RESTARTS)
+    extent = Extent.quick(restarts) if asked.quick else Extent.whole(restarts)
+    engines = asked.engine or (["28.5"] if asked.quick else [*REAL])
+    begun = time.monotonic()
+    load = [round(each, 1) for each in os.getloadavg()]
+    found: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relinkd-bench-")))
+        trees = {RELINKD: ROOT}
+        if against and asked.only != "scale":
+            trees[BEFORE] = stack.enter_context(worktree(against, folder / "before"))
+        for name in engines if asked.only != "scale" else []:
+            key = REAL[name]
+            print(f"engine {name} …", flush=True)
+            own = folder / key
+            own.mkdir()
+            measured = measure(key, trees, peers, extent, own)
+            found.append({"bench": key, **measured, "skipped": _skipped(against, peers)})
+    if asked.only != "engines":
+        rows = scale.measure(20 * restarts, asked.events, asked.idle, whole=not asked.quick)
+        found.append({"bench": "scale", "rows": [*rows]})
+    for each in found:
+        each.update(circumstances(), against=against)
+    _print(found)
+    minutes = (time.monotonic() - begun) / 60
+    print(
+        f"\n{restarts} rounds of relinkd in a main row, {minutes:.0f} minutes; load before: {load}"
+    )
+    if asked.keep or not asked.quick:
+        for each in found:
+            keep(f"bench-{each['bench']}", each)
+        print(f"wrote {report.write()}")
+
+
+def _print(found: list[dict[str, Any]]) -> None:
+    rows = [
+        [
+            each["engine"],
+            "busy" if cell["busy"] else "idle",
+            cell["kind"],
+            cell["recipients"],
+            *row,
+        ]
+        for each in found
+        for cell in each.get("cells", [])
+        for row in report.cells(cell)
+    ]
+    rows += [
+        [each["engine"], "idle", "restart", cost["recipients"], who, "", f"CPU {spent:.1f} ms"]
+        for each in found
+        for cost in each.get("cpu", [])
+        for who, spent in cost["ms"].items()
+    ]
+    print(tabulate(rows, headers=HEAD, tablefmt="github"))
+    for each in found:
+        for line in each.get("skipped", []):
+            print(f"{each['engine']}: {line}")
+        if "rows" in each:
+            heads = ["what", "measured", "aim", "more"]
+            print("\n" + tabulate(each["rows"], headers=heads, tablefmt="github"))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import os
-import resource
 import sys
 import time
 from collections import Counter
@@ -17,31 +15,19 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 from statistics import median
-from typing import cast
-
-import anyio
 
 from reconciler import log
-from reconciler.controller import Controller
-from reconciler.core.graph import LinkGraph
-from reconciler.deliver.hosts import HostsFiles
-from tests.bench.stage import (
-    LINKS,
-    Apart,
-    Running,
-    World,
-    installed,
-    staged,
-    temporary,
-)
+from reconciler.hosts.files import HostsFiles
+from reconciler.settings import Settings
+from reconciler.wiring import Wiring
+from tests.bench.half import Half
+from tests.bench.stage import LINKS, Apart, Running, World, installed, staged, temporary
 from tests.fakes.engine import FakeEngine
-from watchers.engine import Engine, open_engine
-from watchers.hostsfiles import HostsWatch
+from watchers.engine import open_engine
 from watchers.mirror import Mirror
-from watchers.model import ContainerAnswer, Endpoint, Hint, NetworkAnswer
-from watchers.observer import INSPECTS, Session, look_once
+from watchers.observer import look_once
+from watchers.session import INSPECTS
 
 HEALTH_INTERVAL = 30.0
 """Of deploy/compose.yaml."""
@@ -51,95 +37,6 @@ BATCHES = 20
 
 SMALL, LARGE = World(1, 100), World(100, 100)
 FEW = World(1, 50)
-
-
-class _Answers:
-    """What events lead to a question about, answered from memory in no time."""
-
-    def __init__(self, mirror: Mirror) -> None:
-        self._containers = dict(mirror.containers)
-        self._networks = dict(mirror.networks)
-        self._members = {id_: dict(mirror.members(id_)) for id_ in mirror.networks}
-
-    def move(self, network: str, container: str) -> None:
-        """Give a container another address."""
-        before = self._members[network][container].ipv4
-        self._members[network][container] = Endpoint(_other(str(before)), None)
-
-    async def container(self, container: str, asked: int) -> ContainerAnswer:
-        found = replace(self._containers[container], started=time.time_ns())
-        return ContainerAnswer(container, asked, found)
-
-    async def network(self, network: str, asked: int) -> NetworkAnswer:
-        return NetworkAnswer(network, asked, self._networks[network], dict(self._members[network]))
-
-
-def _other(address: str) -> str:
-    """Return an address that nobody else has: 10.7.0.9 and 10.7.100.9 take turns."""
-    first, second, third, last = address.split(".")
-    return ".".join((first, second, "100" if third == "0" else "0", last))
-
-
-class Half:
-    """All of relinkd but the engine's socket, in a world that was looked at in full."""
-
-    def __init__(self, folder: Path) -> None:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self._nowhere = Path(os.devnull).open("w")  # noqa: SIM115 - closed in `close`
-        log.configure("json", "info", self._nowhere)
-        self._runner = asyncio.Runner()
-        self._random = Random(2)
-        self._files = HostsFiles(folder / "containers")
-        self._watch = HostsWatch()
-        self._mirror = Mirror()
-        self._controller = Controller(self._mirror, LinkGraph(), self._files, self._watch)
-        self._runner.run(self._look(folder / "engine.sock"))
-        self._answers = _Answers(self._mirror)
-        self._at = [
-            (network, container)
-            for network in self._mirror.networks
-            for container in self._mirror.members(network)
-        ]
-
-    def close(self) -> None:
-        self._runner.close()
-        self._watch.close()
-        self._files.close()
-        self._nowhere.close()
-
-    async def _look(self, socket: Path) -> None:
-        async with open_engine(f"unix://{socket}") as engine:
-            await look_once(engine, self._mirror, self._controller)
-        assert await self._controller.drain(600)
-
-    def restarts(self, count: int) -> float:
-        """Return the CPU time of a restart of a source, in microseconds."""
-        return self._runner.run(self._restarts(count))
-
-    async def _restarts(self, count: int) -> float:
-        async with anyio.create_task_group() as tasks:
-            session = Session(cast(Engine, self._answers), self._mirror, self._controller, tasks)
-            tasks.start_soon(self._controller.run)
-            await anyio.sleep(0.01)
-            begun = time.process_time_ns()
-            for network, container in self._random.choices(self._at, k=count):
-                self._answers.move(network, container)
-                for action, where in (
-                    ("disconnect", network),
-                    ("die", ""),
-                    ("connect", network),
-                    ("start", ""),
-                ):
-                    session.hear(Hint(action, container, where, time.time_ns()))
-                    while session._flights or not self._controller._queue.idle:  # noqa: ASYNC110
-                        await asyncio.sleep(0)
-            spent = time.process_time_ns() - begun
-            tasks.cancel_scope.cancel()
-        address = f"{self._mirror.members(network)[container].ipv4} ".encode()
-        files = (self._files.read(id_) or b"" for id_ in self._mirror.members(network))
-        assert sum(address in text for text in files) == LINKS
-        return spent / count / 1000
 
 
 # -- the rows
@@ -161,7 +58,6 @@ def events(restarts: int, *, compose: bool) -> Iterator[list[str]]:
                 found.append(half.call("restarts", max(1, restarts // BATCHES)))
     small, large = (median(found) for found in spent)
     yield [
-        "fake",
         f"CPU of a restart, {LARGE.size} / {SMALL.size} containers"
         + (", the same services in 100 projects" if compose else ""),
         f"{large / small:.2f} x",
@@ -183,14 +79,12 @@ def look(folder: Path, count: int = 3) -> Iterator[list[str]]:
         (median(each) for each in zip(*found, strict=True)) for found in (bare, theirs, ours)
     )
     yield [
-        "fake",
         f"first full look at {LARGE.size} containers / bare GETs",
         f"{whole / least:.2f} x",
         "1.5 x",
         f"{whole:.1f} / {least:.1f} s, of it CPU {whole_cpu:.1f} / {least_cpu:.1f} s; raw sockets",
     ]
     yield [
-        "fake",
         "the same / the same GETs by aiohttp, answers not read",
         f"{whole / client:.2f} x",
         "",
@@ -209,17 +103,18 @@ async def _look(folder: Path) -> None:
     """All that the daemon does with the answers, short of the files."""
     log.configure("json", "warning", sys.stderr)
     mirror = Mirror()
-    with HostsFiles(folder / "containers") as files, HostsWatch() as watch:
+    settings = Settings(containers_dir=str(folder / "containers"))
+    with HostsFiles(folder / "containers") as files, Wiring(settings, mirror, files) as wiring:
         async with open_engine(f"unix://{folder}/engine.sock") as engine:
-            await look_once(engine, mirror, Controller(mirror, LinkGraph(), files, watch))
+            await look_once(engine, mirror, wiring.loop)
     assert sum(each.detail is not None for each in mirror.containers.values()) == LARGE.size
 
 
 async def _paths(socket: Path) -> list[str]:
     mirror = Mirror()
     async with open_engine(f"unix://{socket}") as engine:
-        listed = await engine.containers(mirror.ask())
-        networks = await engine.networks(mirror.ask())
+        listed = await engine.containers(mirror.next_revision())
+        networks = await engine.networks(mirror.next_revision())
         base = f"/v{engine.api}"
     return [
         f"{base}/containers/json?all=1",
@@ -267,10 +162,9 @@ def memory(python: Path, events_: int, large: Path) -> Iterator[list[str]]:
     """Weigh the daemon in a small and in a large world, and over many events."""
     with staged(FEW) as (folder, stage), Running(python, folder) as relinkd:
         yield [
-            "fake",
             f"memory, {FEW.size} containers, {FEW.links} links",
             f"{relinkd.memory():.1f} MiB",
-            "48 MiB",
+            "45 MiB",
             f"RSS; {relinkd.memory('VmHWM'):.1f} at most",
         ]
         seen, done = [], 0
@@ -282,7 +176,6 @@ def memory(python: Path, events_: int, large: Path) -> Iterator[list[str]]:
             relinkd.settle()
             seen.append(relinkd.memory())
         yield [
-            "fake",
             f"and over {done} events",
             f"{seen[-1] - seen[0]:+.1f} MiB",
             "flat",
@@ -291,10 +184,9 @@ def memory(python: Path, events_: int, large: Path) -> Iterator[list[str]]:
         ]
     with Running(python, large) as relinkd:
         yield [
-            "fake",
             f"memory, {LARGE.size} containers, {LARGE.links} links",
             f"{relinkd.memory():.1f} MiB",
-            "200 MiB",
+            "150 MiB",
             f"RSS; {relinkd.memory('VmHWM'):.1f} at most",
         ]
 
@@ -321,17 +213,15 @@ def idle(python: Path, seconds: float) -> Iterator[list[str]]:
     ours = (still - looks * each) / seconds + each / RESYNC
     check = (asking + answering) / HEALTH_INTERVAL
     yield [
-        "fake",
         f"CPU when nothing happens, {FEW.size} containers: relinkd itself",
         f"{ours:.3%}",
         "0.1 %",
         f"over {seconds:g} s, and a look of {each * 1000:.1f} ms each {RESYNC:g} s",
     ]
     yield [
-        "fake",
         "and with its health check",
         f"{ours + check:.3%}",
-        "0.3 %",
+        "0.1 %",
         f"{asking * 1000:.1f} ms, and {answering * 1000:.1f} to answer, each {HEALTH_INTERVAL:g} s",
     ]
 
@@ -364,7 +254,6 @@ def calls(python: Path) -> Iterator[list[str]]:
                 )
     most = max(each.total() for each in found.values())
     yield [
-        "fake",
         "engine calls a restart of a source on 2 networks",
         str(most),
         "3",
@@ -374,11 +263,13 @@ def calls(python: Path) -> Iterator[list[str]]:
     ]
 
 
-def measure(restarts: int, events_: int, seconds: float) -> Iterator[list[str]]:
-    """Yield every row."""
+def measure(restarts: int, events_: int, seconds: float, *, whole: bool) -> Iterator[list[str]]:
+    """Yield every row, or only the one that takes no time."""
     with temporary() as folder:
         python = installed(folder)
         yield from calls(python)
+        if not whole:
+            return
         yield from idle(python, seconds)
         for compose in (False, True):
             yield from events(restarts, compose=compose)

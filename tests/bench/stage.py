@@ -26,8 +26,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Self
 
-import reconciler
-import watchers
+from tests.bench.apart import cpu
 from tests.engine.stack import resolve, until
 from tests.fakes.engine import FakeEngine
 from tests.fakes.generations import Timing
@@ -35,7 +34,8 @@ from tests.fakes.generations import Timing
 LINKS = 5
 """Of each container, and so of each source."""
 NEUTRAL = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-PINS = Path(__file__).parents[2] / "deploy" / "requirements.txt"
+ROOT = Path(__file__).parents[2]
+MAIN = "from reconciler.cli import main; main()"
 SETTLED = 0.5
 """Seconds without CPU time after which a daemon has done what there was to do."""
 MIB = 1024
@@ -193,27 +193,31 @@ class Apart:
         return self._pipe.recv()
 
 
-def installed(folder: Path) -> Path:
-    """Make an environment that has what the image has, and nothing else; return its Python."""
+def installed(folder: Path, tree: Path = ROOT) -> Path:
+    """Make an environment that has what the image of a tree has, no more; return its Python."""
     venv.create(folder, with_pip=False, symlinks=True)
     (site,) = folder.glob("lib/python*/site-packages")
-    names = [line.partition("==")[0] for line in PINS.read_text().splitlines() if "==" in line]
+    pins = (tree / "deploy" / "requirements.txt").read_text().splitlines()
+    names = [line.partition("==")[0] for line in pins if "==" in line]
     for name in names:
         found = distribution(name)
         tops = {file.parts[0] for file in found.files or () if file.parts[0] != ".."}
         for top in tops - {"__pycache__"}:
             (site / top).symlink_to(Path(str(found.locate_file(top))))
-    for package in (reconciler, watchers):
-        (here,) = package.__path__
-        (site / package.__name__).symlink_to(here)
+    # Its own version is asked for by name.
+    ours = distribution("relinkd")
+    (info,) = {f.parts[0] for f in ours.files or () if f.parts[0].endswith(".dist-info")}
+    (site / info).symlink_to(Path(str(ours.locate_file(info))))
+    for package in ("reconciler", "watchers"):
+        (site / package).symlink_to(tree / package)
     return folder / "bin" / "python"
 
 
 class Running:
-    """A `relinkd run` on a stage."""
+    """A `relinkd run` on a stage, or whatever is in the folder by the same names."""
 
-    def __init__(self, python: Path, folder: Path, *more: str) -> None:
-        self._argv = [str(python), "-c", "from reconciler.cli import main; main()"]
+    def __init__(self, python: Path, folder: Path, *more: str, code: str = MAIN) -> None:
+        self._argv = [str(python), "-I", "-c", code]
         self._run_dir = folder / "run"
         self._log = folder / "log.jsonl"
         options = [
@@ -223,26 +227,30 @@ class Running:
         ]
         with self._log.open("wb") as output:
             self._process = subprocess.Popen([*self._argv, "run", *options, *more], stdout=output)
-        until(lambda: "daemon.looked" in self._log.read_text(), "its first look", 120)
+        self.pid = self._process.pid
+        until(self._synced, "its first look", 120)
         self.settle()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGCONT)  # stopped outside its turns
         self._process.terminate()
         self._process.wait(10)
 
+    def _synced(self) -> bool:
+        said = self._log.read_text()
+        # The second is what releases up to 0.1 said.
+        return "daemon.synced" in said or "daemon.looked" in said
+
     def cpu(self) -> float:
         """Return the seconds of CPU that it has used."""
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        return (
-            sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
-        )
+        return cpu(self.pid)
 
     def memory(self, key: str = "VmRSS") -> float:
         """Return its memory in MiB."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
         (line,) = (line for line in status.splitlines() if line.startswith(f"{key}:"))
         return int(line.split()[1]) / MIB
 

@@ -9,14 +9,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import REAL
+from tests.conftest import on_each
+from tests.engine.stack import WATCHDOG
 from tests.fakes.engine import FakeEngine
 from tests.fakes.generations import Json
 from tests.lab.client import Client
 from tests.lab.engines import engine as lab_engine
+from tests.lab.hosts import NO_VXLAN, has_vxlan
 
 FAKE = {"fake-20": "20", "fake-26": "26", "fake-28": "28", "fake-29": "29"}
 
@@ -41,13 +44,13 @@ class Stage:
         """Return the name by which the engine knows a container or network."""
         return f"{self.prefix}{short}"
 
-    def create(self, short: str, **options: object) -> str:
+    def create(self, short: str, **options: Any) -> str:
         """Create a container."""
-        ident = self.client.create(self.name(short), **options)  # type: ignore[arg-type]
+        ident = self.client.create(self.name(short), **options)
         self.ids[ident] = short
         return ident
 
-    def run(self, short: str, **options: object) -> str:
+    def run(self, short: str, **options: Any) -> str:
         """Create and start a container."""
         ident = self.create(short, **options)
         self.client.start(ident)
@@ -60,6 +63,12 @@ class Stage:
         )
         self.ids[ident] = short
         return ident
+
+    def await_program(self, ident: str) -> None:
+        """Wait until a container runs its program: `start` may answer while runc prepares it."""
+        if not self.fake:
+            name = Path(f"/proc/{self.client.inspect(ident)['State']['Pid']}/comm")
+            self.until(lambda: not name.read_text().startswith("runc"))
 
     def crash(self, ident: str) -> None:
         """End a container's process without the engine having been asked."""
@@ -79,7 +88,7 @@ class Stage:
             self.fake.set_health(ident, health)
         self.until(lambda: self.client.inspect(ident)["State"]["Health"]["Status"] == health)
 
-    def until(self, condition: object, timeout: float = 5) -> None:
+    def until(self, condition: object, timeout: float = WATCHDOG) -> None:
         """Wait for a condition."""
         assert callable(condition)
         deadline = time.monotonic() + timeout
@@ -133,11 +142,7 @@ class Stage:
 
 def _params() -> list[object]:
     fakes = [pytest.param(key, id=key) for key in FAKE]
-    real = [
-        pytest.param(key, id=key, marks=[pytest.mark.engine, pytest.mark.xdist_group(key)])
-        for key in REAL
-    ]
-    return [*fakes, *real]
+    return [*fakes, *on_each("plain")]
 
 
 @pytest.fixture(params=_params())
@@ -146,11 +151,29 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
         with FakeEngine(generation, socket=tmp_path / "s", root=tmp_path) as fake:
             yield Stage(int(generation), fake.client, fake.containers_dir, fake)
         return
-    generation = REAL[request.param]
+    generation = request.param
     real = request.getfixturevalue("plain_engines")[generation]
     stage = Stage(int(generation), real.client, real.containers_dir)
     yield stage
     stage.client.sweep(stage.prefix)
+
+
+@pytest.fixture(params=_params())
+def swarm_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
+    """An engine that is a Swarm's only host, and so its manager."""
+    if generation := FAKE.get(request.param):
+        with FakeEngine(generation, socket=tmp_path / "s", root=tmp_path) as fake:
+            fake.swarm.address = "172.17.0.1"
+            fake.swarm.nodes = {"172.17.0.1": fake.swarm.name}
+            yield Stage(int(generation), fake.client, fake.containers_dir, fake)
+        return
+    generation = request.param
+    assert request.getfixturevalue("plain_engines")[generation]  # or this machine can have none
+    if not has_vxlan():
+        pytest.skip(NO_VXLAN)
+    with lab_engine(generation) as real:
+        real.docker("swarm", "init", "--advertise-addr", "172.17.0.1")
+        yield Stage(int(generation), real.client, real.containers_dir)
 
 
 @pytest.fixture(params=_params())
@@ -164,7 +187,7 @@ def dual_stack_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
         ) as fake:
             yield Stage(int(generation), fake.client, fake.containers_dir, fake)
         return
-    generation = REAL[request.param]
+    generation = request.param
     assert request.getfixturevalue("plain_engines")[generation]  # or this machine can have none
     with lab_engine(generation, dockerd_args=["--ipv6", f"--fixed-cidr-v6={subnet}"]) as real:
         yield Stage(int(generation), real.client, real.containers_dir)

@@ -14,7 +14,8 @@ import pytest
 
 from tests.fakes.engine import FakeEngine
 from tests.fakes.generations import FIXTURES, GENERATIONS, Timing, recorded
-from tests.lab.client import Client, create_body
+from tests.lab.client import Client
+from tests.lab.create import create_body
 
 # What is another at each run: IDs and what is made of them, times, and numbers of processes.
 _VARIABLE = [
@@ -84,7 +85,7 @@ class Scenario:
         assert status == 200
 
     def _play(self) -> None:
-        client, stop = self._client, {"stop_signal": ""}
+        client = self._client
         client.network_create("back", subnets=["fd00:77::/64"], ipv6=True)
         client.network_create("front")
         compose = {"com.docker.compose.project": "shop", "com.docker.compose.service": "db"}
@@ -99,7 +100,7 @@ class Scenario:
             links=["db:webdb"],
             labels={"relinkd.links": "db:other"},
             ports={"80": ("127.0.0.1", 8080)},
-            **stop,  # type: ignore[arg-type]
+            stop_signal="",
         )
         self._ask("list", "/containers/json?all=1")
         self._inspect("inspect-db", "db")
@@ -110,7 +111,7 @@ class Scenario:
             aliases=["service"],
             endpoint_links=["db:dblink"],
             healthcheck={"Test": ["CMD-SHELL", "true"], "Interval": 1_000_000_000},
-            **stop,  # type: ignore[arg-type]
+            stop_signal="",
         )
         self._inspect("inspect-api", "api")
         self._ask("network-back", "/networks/back")
@@ -131,7 +132,7 @@ class Scenario:
         self._inspect("inspect-db-exited", "db")
         self._ask("list-db-exited", "/containers/json?all=1")
         client.start("db")
-        client.run("kid", network="container:db", **stop)  # type: ignore[arg-type]
+        client.run("kid", network="container:db", stop_signal="")
         self._inspect("inspect-container-mode", "kid")
         client.remove("kid")
         client.remove("db")

@@ -26,6 +26,8 @@ def make(folder: Path) -> None:
         shutil.copy(ROOT / name, folder)
     for name in ("reconciler", "watchers", "deploy"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs/relinkd.1", folder / "docs")
     shutil.copytree(_wheels(), folder / "deploy/wheels")
 
 

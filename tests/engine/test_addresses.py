@@ -43,6 +43,7 @@ def test_an_alias_waits_for_health_and_goes_with_it(stack: Stack) -> None:
     assert "HEALTHCHECK" in stack.state("never", "bare")["reason"]
 
 
+@pytest.mark.core
 def test_one_alias_of_several_sources_is_taken_over_and_handed_back(stack: Stack) -> None:
     first = stack.run("first")
     second = stack.run("second")

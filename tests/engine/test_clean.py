@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
-from tests.engine import forks
-from tests.engine.stack import Stack, until
+from tests.engine.stack import Stack, run_relinkd, until
 
 FOREIGN = b"192.0.2.7\tmine # \xc3\xa0 la main\n\n#\r\n\x00 no text\n"
 
@@ -49,7 +49,7 @@ def test_every_file_is_as_it_was_and_the_engines_line_true(stack: Stack) -> None
         stack.await_lookup(old, "webdb", now)
         assert f"#{engines[1:]}\twebdb " in stack.hosts(old)
 
-        refused = forks.relinkd("clean", *relinkd.options)
+        refused = run_relinkd("clean", *relinkd.options)
         assert refused.returncode == 1
         assert "relinkd, process" in refused.stderr
         stack.await_lookup(old, "webdb", now)
@@ -58,7 +58,7 @@ def test_every_file_is_as_it_was_and_the_engines_line_true(stack: Stack) -> None
         dry = relinkd.call("clean", "--dry-run")
         assert stack.lookup(web, "store") == [now]
         said = relinkd.call("clean")
-        assert said.splitlines()[:-1] == dry.splitlines()[:-1]
+        assert said.splitlines()[:-1] == dry.replace(" would have ", ": ").splitlines()[:-1]
         for name in ("web", "halted", "old"):
             assert f"{stack.name(name)}: the block of " in said
         assert "turned on again for webdb" in said
@@ -70,3 +70,23 @@ def test_every_file_is_as_it_was_and_the_engines_line_true(stack: Stack) -> None
     finally:
         if relinkd.process is None:
             relinkd.start()
+
+
+def test_files_of_variables_go_and_no_setting_is_said_again(stack: Stack, tmp_path: Path) -> None:
+    labels = {"relinkd.env-file": "/links.env"}
+    with stack.instead(tmp_path, "--allow=env-file") as relinkd:
+        stack.run("db")
+        app = stack.run("app", "db", labels=labels)
+        halted = stack.create("halted", "db", labels=labels)
+        until(lambda: len(relinkd.log("env.written")) == 2, "both files")
+        assert "DB_NAME" in stack.client.exec(app, ["cat", "/links.env"])[1]
+        relinkd.stop()
+        assert "/links.env would be removed" in relinkd.call("clean", "--dry-run")
+        said = relinkd.call("clean")
+        assert f"{stack.name('app')}: /links.env removed" in said
+        assert f"{stack.name('halted')}: /links.env emptied" in said
+        assert stack.client.exec(app, ["cat", "/links.env"])[0] != 0
+        stack.client.start(halted)
+        assert stack.client.exec(halted, ["cat", "/links.env"]) == (0, "")
+        assert "/links.env" not in relinkd.call("clean")
+        relinkd.start()

@@ -108,6 +108,7 @@ def test_tables_are_obeyed_as_the_file_changes(configured: Configured) -> None:
     assert "declared by config: " in explained
 
 
+@pytest.mark.core
 def test_what_changed_while_relinkd_was_away_is_obeyed_at_its_start(
     configured: Configured,
 ) -> None:

@@ -14,14 +14,15 @@ import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import LabEngines
 from tests.engine import checkout
-from tests.engine.conftest import ENGINES
+from tests.engine.conftest import BUILDERS
+from tests.engine.guide_parts import ADDRESS, Addresses
 from tests.engine.stack import resolve, until
 from tests.lab import images
 from tests.lab.base import PATH
@@ -33,7 +34,8 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/migrate.md"
 TEXT = GUIDE.read_text()
 FENCE = re.compile(r"^```", re.MULTILINE)
-ADDRESS = re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b")
+
+
 ASKS = re.compile(r"relinkd (?:check|env|explain|links|migrate)\b|docker (?:exec|inspect)\b")
 """Commands that change nothing: asked again until relinkd, which is not waited for, is so far."""
 LAST_ONE = ["sh", "-c", "trap exit TERM; sleep 1000000 & wait"]
@@ -147,49 +149,13 @@ class Shell:
         self._bash.stdout.close()
 
 
-@dataclass
-class Addresses:
-    """Which address of a run each one of the page is."""
-
-    real: dict[str, str] = field(default_factory=dict)
-
-    def matches(self, shown: tuple[str, ...], printed: str) -> bool:
-        """Tell whether this is what the page shows, and if so learn the addresses in it."""
-        met: dict[str, str] = {}
-        pattern = ""
-        for line in shown:
-            pattern += r"(?:.*\n)*?" if line == "..." else self._line(line.rstrip(), met)
-        lines = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
-        found = re.fullmatch(pattern, lines)
-        if found is None:
-            return False
-        learnt = self.real | {address: found[group] for address, group in met.items()}
-        if len(set(learnt.values())) < len(learnt):
-            return False
-        self.real = learnt
-        return True
-
-    def _line(self, line: str, met: dict[str, str]) -> str:
-        pattern, at = "", 0
-        for each in ADDRESS.finditer(line):
-            pattern += re.escape(line[at : each.start()])
-            at = each.end()
-            if known := self.real.get(each[0]):
-                pattern += re.escape(known)
-            elif group := met.get(each[0]):
-                pattern += f"(?P={group})"
-            else:
-                met[each[0]] = f"a{len(met)}"
-                pattern += f"(?P<{met[each[0]]}>{ADDRESS.pattern})"
-        return f"{pattern}{re.escape(line[at:])}\n"
-
-
 class Guide:
     """The page, played on an engine from its beginning to its end."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
         self.folder = folder
+        self.page = GUIDE.name
         self.shell = Shell(engine, folder)
         self.addresses = Addresses()
         self.ran: list[int] = []
@@ -199,13 +165,13 @@ class Guide:
         """Run every block, and after each section see whether the engine says the same."""
         for section in SECTIONS:
             for block in section.blocks:
-                self._run(block)
+                self.run(block)
             TRUE_AFTER[section.title](self)
 
     def close(self) -> None:
         self.shell.close()
 
-    def _run(self, block: Block) -> None:
+    def run(self, block: Block) -> None:
         if block.language == "yaml":
             file = self.folder / block.file
             file.parent.mkdir(exist_ok=True)
@@ -226,7 +192,7 @@ class Guide:
                 return False
             return not command.shown or self.addresses.matches(command.shown, printed)
 
-        said = f"{GUIDE.name}, line {command.line}: {command.text}"
+        said = f"{self.page}, line {command.line}: {command.text}"
         if not ASKS.match(command.text):
             assert so(), f"{said}\n{last}"
             return
@@ -321,19 +287,19 @@ TRUE_AFTER: dict[str, Callable[[Guide], None]] = {
 }
 
 
-def _stand_ins(engine: Engine) -> None:
+def stand_ins(engine: Engine) -> None:
     """Give the engine the images that the page names; busybox serves for each."""
     cmd = "CMD [" + ", ".join(f'"{word}"' for word in LAST_ONE) + "]"
     engine.client.import_image("postgres", images.busybox(), changes=[cmd, "EXPOSE 5432"])
     engine.client.import_image("shop/web", images.busybox(), changes=[cmd])
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=BUILDERS)
 def guide(request: pytest.FixtureRequest, builders: LabEngines, tmp_path: Path) -> Iterator[Guide]:
     """The page on an engine that is its reader's alone: names and addresses are as shown."""
     engine = builders[request.param]
     checkout.make(tmp_path)
-    _stand_ins(engine)
+    stand_ins(engine)
     with closing(Guide(engine, tmp_path)) as played:
         yield played
     engine.client.sweep()

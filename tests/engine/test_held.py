@@ -6,6 +6,8 @@ leaves alone shows that the engine's DNS would have given the other's.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.engine.stack import Stack
 
 HELD = ["255.255.255.255", "::ffff:255.255.255.255"]
@@ -22,6 +24,7 @@ def _both(stack: Stack, container: str, network: str) -> list[str]:
     return [stack.address(container, network), stack.address(container, network, 6)]
 
 
+@pytest.mark.core
 def test_an_alias_is_held_while_its_own_source_is_down(stack: Stack) -> None:
     shared = stack.network("shared", "172.30.5.0/24", "fd00:35::/64")
     sources, recipients = {}, {}

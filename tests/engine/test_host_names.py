@@ -16,9 +16,8 @@ from typing import Any, Unpack
 
 import pytest
 
-from tests.engine import forks
-from tests.engine.stack import Stack, Witness, resolve, until
-from tests.lab.client import CreateOptions
+from tests.engine.stack import Stack, Witness, resolve, run_relinkd, until
+from tests.lab.create import CreateOptions
 
 HOSTILE = (
     b"# d\xe9j\xe0 l\xe0 \x00\xff no text\r\n\n127.0.0.1\tlocalhost\r\n"
@@ -85,6 +84,7 @@ class Host:
 
     def await_lookup(self, name: str, *addresses: str) -> None:
         until(lambda: self.lookup(name) == list(addresses), f"{name} at {addresses}")
+        self.stack.relinkd.await_turn()
 
     def getent(self, name: str) -> list[str]:
         """Return what the C library's resolver finds with this file as its /etc/hosts."""
@@ -99,7 +99,7 @@ class Host:
         assert done.returncode in (0, 2), done.stderr
         return [line.split()[0] for line in done.stdout.splitlines() if "STREAM" in line]
 
-    def log(self, event: str, **values: object) -> list[dict[str, Any]]:
+    def log(self, event: str, **values: Any) -> list[dict[str, Any]]:
         return self.stack.relinkd.log(event, **values)
 
     def blocks(self) -> int:
@@ -163,6 +163,7 @@ def test_the_hosts_own_resolver_finds_each_container_where_the_host_reaches_it(h
     assert "all is well" in stack.relinkd.call("check", *host.settings)
 
 
+@pytest.mark.core
 def test_a_name_is_gone_before_another_has_its_address(host: Host) -> None:
     stack = host.stack
     web = host.run("web", "web.docker")
@@ -185,7 +186,7 @@ def test_a_name_is_gone_before_another_has_its_address(host: Host) -> None:
     gone = witness.first("web.docker", [])
     assert gone < stack.event_time("start", squatter, began)
     name = stack.name("web")
-    changed = host.log("names.changed", container=name)[:3]
+    changed = host.log("host_names.changed", container=name)[:3]
     assert [(line["name"], line["family"], line["old"], line["new"]) for line in changed] == [
         ("web.docker", 4, None, old),
         ("web.docker", 4, old, None),
@@ -231,7 +232,7 @@ def test_a_name_outside_the_suffix_is_refused_once(host: Host) -> None:
     looked = time.monotonic() + 2.5  # two resyncs
     until(lambda: time.monotonic() > looked)
     assert b"registry.example" not in host.file.read_bytes()
-    refused = host.log("names.refused", container=stack.name("web"))
+    refused = host.log("host_names.refused", container=stack.name("web"))
     assert sorted(line["name"] for line in refused) == ["docker", "registry.example"]
     assert "does not end in .docker" in refused[0]["reason"]
     said = stack.relinkd.call("check", *host.settings, code=1)
@@ -243,8 +244,8 @@ def test_of_two_that_claim_one_name_the_one_that_is_up_has_it(host: Host) -> Non
     old = host.run("old", "web.docker")
     host.await_lookup("web.docker", stack.address(old))
     young = host.run("young", "web.docker")
-    until(lambda: host.log("names.refused", container=stack.name("young"), name="web.docker"))
-    (line,) = host.log("names.refused")
+    until(lambda: host.log("host_names.refused", container=stack.name("young"), name="web.docker"))
+    (line,) = host.log("host_names.refused")
     assert line["reason"] == f"{stack.name('old')}, which is older, has it"
     assert host.lookup("web.docker") == [stack.address(old)]
     with Witness(host.file) as witness:
@@ -273,8 +274,11 @@ def test_what_somebody_edits_survives_outside_and_is_put_back_inside(host: Host)
     with host.file.open("ab") as file:
         file.write(b"192.0.2.5 web.docker\n")
     host.await_lookup("web.docker", "192.0.2.5")
-    until(lambda: host.log("names.refused", name="web.docker"))
-    assert "the file says '192.0.2.5 web.docker'" in host.log("names.refused")[0]["reason"]
+    until(lambda: host.log("host_names.refused", name="web.docker"))
+    assert (
+        "another line of the file wins: '192.0.2.5 web.docker'"
+        in host.log("host_names.refused")[0]["reason"]
+    )
     assert "192.0.2.5" in stack.relinkd.call("check", *host.settings, code=1)
 
 
@@ -323,7 +327,7 @@ def test_a_relinkd_that_comes_back_goes_on_with_its_block(
     web, other = host.run("web", "web.docker"), host.run("other", "other.docker")
     host.await_lookup("other.docker", stack.address(other))
     host.await_lookup("web.docker", stack.address(web))
-    before, said = host.file.read_bytes(), len(host.log("names.changed"))
+    before, said = host.file.read_bytes(), len(host.log("host_names.changed"))
     stack.relinkd.stop(number)
     assert host.file.read_bytes() == before
     stack.relinkd.start()
@@ -331,7 +335,8 @@ def test_a_relinkd_that_comes_back_goes_on_with_its_block(
     host.await_lookup("other.docker")
     assert host.blocks() == 1
     assert host.lookup("web.docker") == [stack.address(web)]
-    (line,) = host.log("names.changed")[said:]
+    until(lambda: host.log("host_names.changed")[said:], "the line of the change")
+    (line,) = host.log("host_names.changed")[said:]
     assert line["name"] == "other.docker"
     stack.relinkd.stop(number)
     stack.client.stop(web)
@@ -348,10 +353,10 @@ def test_clean_leaves_what_was_there(host: Host) -> None:
     assert stack.relinkd.stop() == 0
     kept = host.file.read_bytes()
     said = stack.relinkd.call("clean", "--dry-run", *host.settings)
-    assert re.search(r"mounted: the block of \d+ lines would be taken out", said)
+    assert re.search(r"mounted: the block of \d+ lines would be removed", said)
     assert host.file.read_bytes() == kept
     said = stack.relinkd.call("clean", *host.settings)
-    assert re.search(r"mounted: the block of \d+ lines taken out", said)
+    assert re.search(r"mounted: the block of \d+ lines removed", said)
     assert host.file.read_bytes() == HOSTILE
 
 
@@ -363,20 +368,20 @@ def test_a_file_that_the_host_replaced_is_told_of(host: Host) -> None:
     new = host.file.with_suffix(".new")
     new.write_bytes(host.file.read_bytes())
     new.rename(host.file)
-    until(lambda: host.log("names.failed"), "the resync that finds it")
-    (line,) = host.log("names.failed")
+    until(lambda: host.log("host_names.failed"), "the resync that finds it")
+    (line,) = host.log("host_names.failed")
     assert "restart relinkd's container" in line["reason"]
     assert "restart relinkd's container" in stack.relinkd.call("check", *host.settings, code=1)
 
 
 def test_it_says_at_once_what_it_needs(host: Host) -> None:
     needs = {
-        ("--host-names-file=/etc/hosts",): (2, "--allow host-names go together"),
+        ("--host-names-file=/etc/hosts",): (2, "--allow host-names need each other"),
         ("--allow=host-names",): (2, "host-names-file and"),
         ("--allow=host-names", "--host-names-file=/no/such"): (1, "/no/such: No such file"),
-        ("--allow=host-names", "--host-names-file=/etc"): (1, "is no regular file"),
+        ("--allow=host-names", "--host-names-file=/etc"): (1, "is not a regular file"),
     }
     for settings, (code, says) in needs.items():
-        done = forks.relinkd("run", *host.stack.relinkd.options, *settings)
+        done = run_relinkd("run", *host.stack.relinkd.options, *settings)
         assert done.returncode == code, done.stdout + done.stderr
         assert says in done.stderr

@@ -24,6 +24,7 @@ def _linked(stack: Stack, name: str, alias: str = "webdb", **labels: str) -> str
     return stack.run(name, links=[f"{stack.name('db')}:{alias}"], labels=labels)
 
 
+@pytest.mark.core
 def test_a_stopped_sources_line_goes_where_the_engine_leaves_it_to_a_stranger(
     stack: Stack,
 ) -> None:
@@ -116,6 +117,7 @@ def dual(request: pytest.FixtureRequest) -> Iterator[Stack]:
         yield Stack(engine.client, engine.containers_dir, relinkd)
 
 
+@pytest.mark.core
 def test_both_families_are_right_where_the_engine_writes_one_address_twice(dual: Stack) -> None:
     db = dual.run("db")
     web = _linked(dual, "web")

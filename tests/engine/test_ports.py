@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.engine import forks
-from tests.engine.stack import Stack
+from tests.engine.stack import Stack, run_relinkd
 from tests.lab.base import LabError
 from tests.lab.engines import Engine
 
@@ -27,7 +26,7 @@ def same(stack: Stack, engine: Engine) -> Callable[..., str]:
             return False, "", str(error).partition(" failed: ")[2]
 
     def ports(*args: str) -> Answer:
-        done = forks.relinkd("ports", *stack.relinkd.options, *args)
+        done = run_relinkd("ports", *stack.relinkd.options, *args)
         assert done.returncode in (0, 1)
         return done.returncode == 0, done.stdout, done.stderr
 

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from tests.engine.conftest import EVERYWHERE
-from tests.engine.stack import Stack, assert_early, early, until
+from tests.engine.stack import Stack, until
 
 pytestmark = pytest.mark.parametrize("stack", EVERYWHERE, indirect=True)
 
 
-@early
+@pytest.mark.core
 def test_a_restarted_source_is_known_at_its_new_address_before_it_starts(stack: Stack) -> None:
     db = stack.run("db")
     web = stack.run("web", "db:webdb")
@@ -30,11 +30,13 @@ def test_a_restarted_source_is_known_at_its_new_address_before_it_starts(stack: 
     assert witness.addresses("webdb") == [[old], [], [new]]
     gone, back = witness.first("webdb", []), witness.first("webdb", [new])
     assert gone < stack.event_time("start", squatter, began)
-    assert_early(back, stack.event_time("start", db, stack.event_time("start", squatter, began)))
+    stack.assert_before_start(
+        back, stack.event_time("start", db, stack.event_time("start", squatter, began))
+    )
     assert [line for line in stack.hosts(web).splitlines() if "webdb" not in line] == outside
 
 
-@early
+@pytest.mark.core
 def test_many_recipients_of_one_source_are_all_right_before_it_starts(stack: Stack) -> None:
     db = stack.run("db")
     webs = [stack.run(f"web{number}", "db") for number in range(10)]
@@ -55,7 +57,7 @@ def test_many_recipients_of_one_source_are_all_right_before_it_starts(stack: Sta
     for witness in witnesses:
         witness.__exit__()
         assert witness.addresses("db") == [[old], [], [new]]
-    assert_early(max(witness.first("db", [new]) for witness in witnesses), started)
+    stack.assert_before_start(max(witness.first("db", [new]) for witness in witnesses), started)
 
 
 def test_a_plain_restart_at_the_same_address(stack: Stack) -> None:
@@ -82,7 +84,7 @@ def test_a_killed_source_is_gone_and_a_crashed_one_comes_back_by_its_policy(stac
     stack.await_lookup(web, "db")
 
 
-@early
+@pytest.mark.core
 def test_a_source_made_anew_under_its_name_is_linked_again(stack: Stack) -> None:
     db = stack.run("db")
     web = stack.run("web", "db")
@@ -97,7 +99,7 @@ def test_a_source_made_anew_under_its_name_is_linked_again(stack: Stack) -> None
         new = stack.address(again)
         stack.await_lookup(web, "db", new)
     assert witness.addresses("db") == [[old], [], [new]]
-    assert_early(witness.first("db", [new]), stack.event_time("start", again, began))
+    stack.assert_before_start(witness.first("db", [new]), stack.event_time("start", again, began))
 
 
 def test_a_late_source_is_linked_when_it_comes(stack: Stack) -> None:
@@ -144,7 +146,7 @@ def test_names_are_followed_through_renames_of_either_side(stack: Stack) -> None
     stack.await_lookup(web, "db", stack.address(other))
 
 
-@early
+@pytest.mark.core
 def test_both_families_are_right_after_a_restart(stack: Stack) -> None:
     back = stack.network("back", "172.30.0.0/24", "fd00:30::/64")
     db = stack.run("db", network=back)
@@ -160,9 +162,10 @@ def test_both_families_are_right_after_a_restart(stack: Stack) -> None:
         after = [stack.address(db, back, 4), stack.address(db, back, 6)]
         stack.await_lookup(web, "db", *after)
     assert not set(before) & set(after)
-    assert_early(witness.first("db", after), stack.event_time("start", db, began))
+    stack.assert_before_start(witness.first("db", after), stack.event_time("start", db, began))
 
 
+@pytest.mark.core
 def test_links_follow_networks_that_are_connected_and_disconnected(stack: Stack) -> None:
     back = stack.network("back", "172.30.1.0/24")
     db = stack.run("db", network=back)

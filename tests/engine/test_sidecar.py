@@ -17,8 +17,8 @@ from tests.lab.engines import Engine
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-ENGINES = [
-    pytest.param(REAL[name], id=name, marks=pytest.mark.xdist_group(name))
+BUILDERS = [
+    pytest.param(REAL[name], id=name, marks=pytest.mark.xdist_group(f"{name} builder"))
     for name in ("20.10", "28.5")
 ]
 OVERRIDE = """
@@ -45,9 +45,9 @@ class Sidecar:
 
     def up(self) -> None:
         """Start it and wait until it has looked at the engine."""
-        before = self.said("daemon.looked")
+        before = self.said("daemon.synced")
         self._compose("up", "--detach", "--no-build")
-        until(lambda: self.said("daemon.looked") > before, "the sidecar")
+        until(lambda: self.said("daemon.synced") > before, "the sidecar")
 
     def _compose(self, *arguments: str) -> str:
         files = ROOT / "deploy/compose.yaml", self._override
@@ -90,7 +90,7 @@ class Sidecar:
         return str(endpoint.get("IPv4Address", "none")).partition("/")[0]
 
 
-@pytest.fixture(scope="module", params=ENGINES)
+@pytest.fixture(scope="module", params=BUILDERS)
 def sidecar(
     request: pytest.FixtureRequest,
     builders: LabEngines,
@@ -99,7 +99,7 @@ def sidecar(
     folder = tmp_path_factory.mktemp("sidecar")
     checkout.make(folder)
     engine = builders[request.param]
-    dockerfile = [f"--file={folder / 'deploy/Dockerfile'}", "--tag=relinkd:latest"]
+    dockerfile = [f"--file={folder / 'deploy/Dockerfile'}", "--tag=relinkd/relinkd:0.1.0"]
     engine.docker("build", "--network", "none", *dockerfile, folder, timeout=300)
     running = Sidecar(engine, folder)
     running.up()

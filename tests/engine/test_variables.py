@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.core.declare import alias_problem
-from reconciler.core.variables import Style, variables, written
+from reconciler.links.declare import alias_problem
+from reconciler.links.variables import Style, variables, written
 from tests.conftest import REAL
 from tests.engine.stack import Stack, until
 from tests.lab.engines import Engine
@@ -91,7 +91,7 @@ def engine_environment(engine: Engine, container: str) -> list[str]:
 
 def told(stack: Stack, name: str, source: str, style: Style) -> list[str]:
     """Return what relinkd says, of an answer of the engine itself."""
-    offer = parse_offer(stack.client.inspect(source))
+    offer = parse_offer(json.dumps(stack.client.inspect(source)).encode())
     assert offer is not None
     found = variables(style, name, stack.address(source), offer.exposed, offer.env)
     return [f"{key}={value}" for key, value in found]
@@ -144,6 +144,7 @@ def test_engines_set_what_relinkd_says(stack: Stack, engine: Engine, style: Styl
             stack.client.remove(each, force=True)
 
 
+@pytest.mark.core
 def test_the_guides_example_is_what_each_engine_sets(stack: Stack) -> None:
     db = stack.run("db", exposed=["5432"])
     web2 = stack.run("web2", links=[f"{stack.name('db')}:db"], cmd=PRINT)

@@ -7,25 +7,25 @@ tests run against it and against real engines alike, so that it cannot lie.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
+from tests.fakes.api import Answer, Api, Request, chunk, dotted
 from tests.fakes.faults import Faults, Rule, fail_by, hold_back, mangled
 from tests.fakes.generations import GENERATIONS, Json, Timing, Version
 from tests.fakes.journal import Subscriber, encoded, modern, wanted
-from tests.fakes.model import BUILTIN, EngineError, signal_number
-from tests.fakes.shapes import Shapes, labelled
+from tests.fakes.model import EngineError
+from tests.fakes.shapes import Shapes
 from tests.fakes.state import World
+from tests.fakes.swarm import Swarm
 from tests.lab.client import Client
 
 T = TypeVar("T")
@@ -38,60 +38,6 @@ _CHUNKED_ABOVE = 2048
 _TURNS = 5
 # A subscriber that reads nothing is told about 1,200 events, and then loses the others.
 _STALLED = 1200 * 400
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as it came; the path has no version, but its query."""
-
-    method: str
-    path: str
-    time: float
-    version: Version | None = None
-    body: bytes = field(default=b"", repr=False)
-
-    @property
-    def url(self) -> str:
-        """The path without its query."""
-        return urlsplit(self.path).path
-
-    def query(self, key: str, default: str = "") -> str:
-        """Return a parameter of the query."""
-        return parse_qs(urlsplit(self.path).query).get(key, [default])[-1]
-
-    def flag(self, key: str) -> bool:
-        """Return a parameter that is true or false."""
-        return self.query(key).lower() not in {"", "0", "false", "no", "none"}
-
-    def filters(self) -> dict[str, list[str]]:
-        """Return the filters: lists, or the older objects of value to true."""
-        given = json.loads(self.query("filters") or "{}")
-        return {key: [*values] for key, values in given.items()}
-
-    def json(self) -> Json:
-        """Return the body as JSON."""
-        body: Json = json.loads(self.body or b"{}")
-        return body
-
-
-@dataclass(slots=True)
-class Answer:
-    """A status and a body of JSON or of text."""
-
-    status: int = 200
-    body: Any = None
-    content_type: str = "application/json"
-
-    def encoded(self) -> bytes:
-        """Return the body's bytes."""
-        if self.body is None:
-            return b""
-        if isinstance(self.body, bytes):
-            return self.body
-        return json.dumps(self.body).encode() + b"\n"
-
-
-Handler = Callable[[Request, Version, str], Awaitable[Answer]]
 
 
 class FakeEngine:
@@ -108,14 +54,15 @@ class FakeEngine:
         root: Path,
         timing: Timing | None = None,
         bridge_subnets: tuple[str, ...] = ("172.17.0.0/16",),
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         known = GENERATIONS[generation]
         self.socket = socket
         self.requests: list[Request] = []
         self.id = str(uuid.uuid4())
-        self._loop = asyncio.new_event_loop()
+        self.loop = loop or asyncio.new_event_loop()
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name=f"fake-engine-{generation}", daemon=True
+            target=self.loop.run_forever, name=f"fake-engine-{generation}", daemon=True
         )
         self._thread.start()
         self._server: asyncio.Server | None = None
@@ -123,10 +70,11 @@ class FakeEngine:
         self.world = self.call(
             lambda: World(known, root, timing or Timing.of(known), bridge_subnets=bridge_subnets)
         )
+        self.containers_dir.mkdir(parents=True, exist_ok=True)
         self._shapes = Shapes(self.world)
         self.faults = Faults(lambda: self.world.journal, self.call)
         self.world.journal.tamper = self.faults.tamper
-        self._routes = self._make_routes()
+        self._routes = Api(self.world, self._shapes, self.id).routes()
         self.client = Client(socket)
         self.listen_again()
 
@@ -142,17 +90,17 @@ class FakeEngine:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the engine's loop and wait for its end."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def close(self) -> None:
         """Stop listening, drop every connection and end the thread."""
-        if self._loop.is_closed():
+        if self.loop.is_closed():
             return
         self.stop_listening()
         self.wait(self._end_tasks())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._loop.close()
+        self.loop.close()
 
     def __enter__(self) -> Self:
         return self
@@ -176,6 +124,11 @@ class FakeEngine:
     def containers_dir(self) -> Path:
         """Where the hosts files are."""
         return self.world.root / "containers"
+
+    @property
+    def swarm(self) -> Swarm:
+        """What it knows of other hosts; each change is one assignment."""
+        return self.world.swarm
 
     @property
     def streams(self) -> int:
@@ -211,6 +164,11 @@ class FakeEngine:
         """Make many running containers at once; see `World.populate`."""
         return self.call(lambda: self.world.populate(networks, per_network, labels))
 
+    @property
+    def listening(self) -> bool:
+        """Whether it may be asked anything."""
+        return self._server is not None
+
     def stop_listening(self) -> None:
         """Go away: the socket is removed, every connection breaks."""
         self.wait(self._go_away())
@@ -219,7 +177,7 @@ class FakeEngine:
         if self._server:
             server, self._server = self._server, None
             for listener in server.sockets:
-                self._loop.remove_reader(listener.fileno())
+                self.loop.remove_reader(listener.fileno())
             # asyncio loses what it accepted just now for a server that is closed then.
             await _turns()
             server.close()
@@ -334,15 +292,15 @@ class FakeEngine:
         if version < generation.min_api:
             raise EngineError(
                 HTTPStatus.BAD_REQUEST,
-                f"client version {_dotted(version)} is too old. Minimum supported API version "
-                f"is {_dotted(generation.min_api)}, please upgrade your client to a newer "
+                f"client version {dotted(version)} is too old. Minimum supported API version "
+                f"is {dotted(generation.min_api)}, please upgrade your client to a newer "
                 "version",
             )
         if version > generation.api:
             raise EngineError(
                 HTTPStatus.BAD_REQUEST,
-                f"client version {_dotted(version)} is too new. Maximum supported API version "
-                f"is {_dotted(generation.api)}",
+                f"client version {dotted(version)} is too new. Maximum supported API version "
+                f"is {dotted(generation.api)}",
             )
         return version
 
@@ -357,7 +315,7 @@ class FakeEngine:
         generation = self.world.generation
         return (
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-            f"Api-Version: {_dotted(generation.api)}\r\n"
+            f"Api-Version: {dotted(generation.api)}\r\n"
             f"Content-Type: {content_type}\r\n"
             "Docker-Experimental: false\r\n"
             "Ostype: linux\r\n"
@@ -374,7 +332,7 @@ class FakeEngine:
             writer.write(f"{head}\r\n".encode())
         elif len(body) > _CHUNKED_ABOVE and whole:
             head += "Transfer-Encoding: chunked\r\n\r\n"
-            writer.write(head.encode() + _chunk(body) + b"0\r\n\r\n")
+            writer.write(head.encode() + chunk(body) + b"0\r\n\r\n")
         else:
             head += f"Content-Length: {len(body)}\r\n\r\n"
             shown = b"" if request.method == "HEAD" else body
@@ -390,7 +348,7 @@ class FakeEngine:
         writer: asyncio.StreamWriter,
     ) -> None:
         """Tell events until the client goes, or the stream is ended from here."""
-        since, until = _nanoseconds(request.query("since")), _nanoseconds(request.query("until"))
+        since, until = request.moment("since"), request.moment("until")
         if since is not None and until is not None and until < since:
             raise EngineError(
                 HTTPStatus.BAD_REQUEST,
@@ -403,7 +361,7 @@ class FakeEngine:
 
         def write(data: bytes) -> None:
             if writer.transport.get_write_buffer_size() < _STALLED:
-                writer.write(_chunk(data))
+                writer.write(chunk(data))
 
         def close() -> None:
             journal.forget(subscriber)
@@ -430,142 +388,6 @@ class FakeEngine:
             if journal.forget(subscriber):
                 close()
 
-    # -- the API
-
-    def _make_routes(self) -> list[tuple[str, re.Pattern[str], Handler]]:
-        table: list[tuple[str, str, Handler]] = [
-            ("GET", "/_ping", self._ping),
-            ("HEAD", "/_ping", self._ping),
-            ("GET", "/version", self._version),
-            ("GET", "/info", self._info),
-            ("GET", "/containers/json", self._list),
-            ("POST", "/containers/create", self._create),
-            ("GET", "/containers/([^/]+)/json", self._inspect),
-            ("POST", "/containers/([^/]+)/start", self._start),
-            ("POST", "/containers/([^/]+)/stop", self._stop),
-            ("POST", "/containers/([^/]+)/restart", self._restart),
-            ("POST", "/containers/([^/]+)/kill", self._kill),
-            ("POST", "/containers/([^/]+)/rename", self._rename),
-            ("POST", "/containers/([^/]+)/pause", self._pause),
-            ("POST", "/containers/([^/]+)/unpause", self._unpause),
-            ("POST", "/containers/([^/]+)/exec", self._not_here),
-            ("PUT", "/containers/([^/]+)/archive", self._not_here),
-            ("DELETE", "/containers/([^/]+)", self._remove),
-            ("GET", "/networks", self._networks),
-            ("POST", "/networks/create", self._create_network),
-            ("GET", "/networks/([^/]+)", self._network),
-            ("DELETE", "/networks/([^/]+)", self._remove_network),
-            ("POST", "/networks/([^/]+)/connect", self._connect),
-            ("POST", "/networks/([^/]+)/disconnect", self._disconnect),
-        ]
-        return [(method, re.compile(pattern), handler) for method, pattern, handler in table]
-
-    async def _ping(self, _request: Request, _api: Version, _name: str) -> Answer:
-        return Answer(body=b"OK", content_type="text/plain; charset=utf-8")
-
-    async def _version(self, _request: Request, _api: Version, _name: str) -> Answer:
-        return Answer(body=self._shapes.version())
-
-    async def _info(self, _request: Request, _api: Version, _name: str) -> Answer:
-        return Answer(body=self._shapes.info(self.id))
-
-    async def _list(self, request: Request, api: Version, _name: str) -> Answer:
-        everything, filters = request.flag("all"), request.filters()
-        return Answer(body=self._shapes.summaries(api, everything=everything, filters=filters))
-
-    async def _inspect(self, _request: Request, api: Version, name: str) -> Answer:
-        container = self.world.find(name)
-        async with container.lock:
-            return Answer(body=self._shapes.inspect(container, api))
-
-    async def _create(self, request: Request, _api: Version, _name: str) -> Answer:
-        container = self.world.create(request.query("name"), request.json())
-        warnings = []
-        if container.links and self.world.generation.number >= 29:
-            warnings.append(
-                "Links on the default bridge network are deprecated and will be removed in a "
-                "future release. Use a custom network instead."
-            )
-        return Answer(HTTPStatus.CREATED, {"Id": container.id, "Warnings": warnings})
-
-    async def _start(self, _request: Request, _api: Version, name: str) -> Answer:
-        await self.world.start(self.world.find(name))
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _stop(self, request: Request, _api: Version, name: str) -> Answer:
-        await self.world.stop(self.world.find(name), float(request.query("t", "10")))
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _restart(self, request: Request, _api: Version, name: str) -> Answer:
-        await self.world.restart(self.world.find(name), float(request.query("t", "10")))
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _kill(self, request: Request, _api: Version, name: str) -> Answer:
-        number = signal_number(request.query("signal") or "KILL")
-        await self.world.kill(self.world.find(name), number)
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _rename(self, request: Request, _api: Version, name: str) -> Answer:
-        await self.world.rename(self.world.find(name), request.query("name"))
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _pause(self, _request: Request, _api: Version, name: str) -> Answer:
-        await self.world.freeze(self.world.find(name), on=True)
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _unpause(self, _request: Request, _api: Version, name: str) -> Answer:
-        await self.world.freeze(self.world.find(name), on=False)
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _remove(self, request: Request, _api: Version, name: str) -> Answer:
-        if request.flag("link"):
-            recipient, _, alias = name.removeprefix("/").partition("/")
-            await self.world.unlink(self.world.find(recipient), alias)
-        else:
-            await self.world.remove(self.world.find(name), force=request.flag("force"))
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _not_here(self, _request: Request, _api: Version, _name: str) -> Answer:
-        raise EngineError(
-            HTTPStatus.NOT_IMPLEMENTED, "the fake engine has no processes and no files"
-        )
-
-    async def _networks(self, request: Request, _api: Version, _name: str) -> Answer:
-        filters = request.filters()
-        shown = [
-            self._shapes.network(network, brief=True)
-            for network in self.world.networks.values()
-            if _network_passes(self._shapes.network(network, brief=True), filters)
-        ]
-        return Answer(body=shown)
-
-    async def _network(self, _request: Request, _api: Version, name: str) -> Answer:
-        return Answer(body=self._shapes.network(self.world.networks.find(name)))
-
-    async def _create_network(self, request: Request, _api: Version, _name: str) -> Answer:
-        network = self.world.networks.create(request.json())
-        return Answer(HTTPStatus.CREATED, {"Id": network.id, "Warning": ""})
-
-    async def _remove_network(self, _request: Request, _api: Version, name: str) -> Answer:
-        self.world.networks.remove(name)
-        return Answer(HTTPStatus.NO_CONTENT)
-
-    async def _connect(self, request: Request, _api: Version, name: str) -> Answer:
-        body = request.json()
-        container = self.world.find(body["Container"])
-        await self.world.connect(name, container, body.get("EndpointConfig") or {})
-        return Answer()
-
-    async def _disconnect(self, request: Request, _api: Version, name: str) -> Answer:
-        body = request.json()
-        container, force = self.world.find(body["Container"]), bool(body.get("Force"))
-        await self.world.disconnect(name, container, force=force)
-        return Answer()
-
-
-def _dotted(version: Version) -> str:
-    return ".".join(map(str, version))
-
 
 async def _turns() -> None:
     for _ in range(_TURNS):
@@ -576,35 +398,3 @@ def _abort(writer: asyncio.StreamWriter) -> None:
     # One that closes with bytes left is still open; asyncio's own fails on one that is not.
     if not writer.is_closing() or writer.transport.get_write_buffer_size():
         writer.transport.abort()
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _nanoseconds(text: str) -> int | None:
-    """Return a time of the API, `seconds` or `seconds.nanoseconds`, in nanoseconds."""
-    if not text:
-        return None
-    seconds, _, fraction = text.partition(".")
-    return int(seconds) * 10**9 + int(fraction[:9].ljust(9, "0"))
-
-
-def _network_passes(shown: Json, filters: dict[str, list[str]]) -> bool:
-    for key, values in filters.items():
-        match key:
-            case "name":
-                passed = any(re.search(value, shown["Name"]) for value in values)
-            case "id":
-                passed = any(shown["Id"].startswith(value) for value in values)
-            case "driver":
-                passed = shown["Driver"] in values
-            case "label":
-                passed = labelled(shown["Labels"], values)
-            case "type":
-                passed = ("builtin" if shown["Name"] in BUILTIN else "custom") in values
-            case _:
-                raise EngineError(HTTPStatus.BAD_REQUEST, f"invalid filter '{key}'")
-        if values and not passed:
-            return False
-    return True

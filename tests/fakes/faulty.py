@@ -350,6 +350,11 @@ async def hang(request: Exchange) -> None:
     await request.reader.read()
 
 
+async def failed(request: Exchange) -> None:
+    """Answer with an error of the engine's."""
+    await request.value({"message": "no"}, 500)
+
+
 async def open_stream(request: Exchange) -> None:
     """Write the head of an event stream."""
     await request.send(

@@ -54,6 +54,8 @@ class Timing:
     restart_backoff: float = 0.005
     # How long a hosts file stays empty between the engine's truncate and its write.
     torn: float = 0.0003
+    # Between a starting container's own line in its hosts file and its `connect`.
+    own_line: float = 0.003
 
     @classmethod
     def of(cls, generation: Generation) -> Timing:
@@ -64,4 +66,4 @@ class Timing:
     @classmethod
     def instant(cls) -> Timing:
         """Return a timing for tests that do not look at what happens in between."""
-        return cls(0, 0, 0, 0, 0, 0)
+        return cls(0, 0, 0, 0, 0, 0, 0)

@@ -98,6 +98,7 @@ class Network:
     pools: list[Pool]
     ipv6: bool = False
     internal: bool = False
+    scope: str = "local"
     labels: Json = field(default_factory=dict)
     options: Json = field(default_factory=dict)
     attached: dict[str, Endpoint] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from tests.fakes.generations import Generation, Json
 from tests.fakes.journal import Journal
 from tests.fakes.model import BUILTIN, Container, Endpoint, EngineError, Network, Pool, new_id
+from tests.fakes.swarm import swarm_id
 
 
 def default_subnets() -> Iterator[str]:
@@ -37,6 +38,8 @@ class Networks(dict[str, Network]):
     def add(self, name: str, driver: str, pools: list[Pool], *, ipv6: bool = False) -> Network:
         """Add a network without a word."""
         network = Network(new_id(), name, driver, time.time_ns(), pools, ipv6)
+        if driver == "overlay":
+            network.id, network.scope = swarm_id(), "swarm"
         self[network.id] = network
         return network
 

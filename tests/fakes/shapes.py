@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 from tests.fakes.generations import Generation, Json, Version, recorded
 from tests.fakes.model import BUILTIN, Container, Endpoint, Network
+from tests.fakes.moments import ago, instant
 from tests.fakes.state import World
+from tests.fakes.swarm import balancer
 
-NEVER = "0001-01-01T00:00:00Z"
 # What API 1.52 took out of NetworkSettings.
 _ADDRESS_FIELDS = (
     "EndpointID",
@@ -24,27 +23,6 @@ _ADDRESS_FIELDS = (
     "IPv6Gateway",
     "MacAddress",
 )
-
-
-def instant(nanoseconds: int) -> str:
-    """Return a time as Go writes it."""
-    if not nanoseconds:
-        return NEVER
-    seconds, fraction = divmod(nanoseconds, 10**9)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"
-
-
-def _ago(nanoseconds: int) -> str:
-    """Return a duration until now in words, as the list shows it."""
-    seconds = (time.time_ns() - nanoseconds) // 10**9
-    if seconds < 1:
-        return "Less than a second"
-    if seconds < 60:
-        return f"{seconds} second{'s' * (seconds > 1)}"
-    if seconds < 120:
-        return "About a minute"
-    return f"{seconds // 60} minutes"
 
 
 class Shapes:
@@ -266,10 +244,10 @@ class Shapes:
                 if container.health == "starting":
                     health = " (health: starting)"
                 paused = " (Paused)" if container.paused else ""
-                return f"Up {_ago(container.started)}{health}{paused}"
+                return f"Up {ago(container.started)}{health}{paused}"
             case "restarting":
-                return f"Restarting ({container.exit_code}) {_ago(container.finished)} ago"
-        return f"Exited ({container.exit_code}) {_ago(container.finished)} ago"
+                return f"Restarting ({container.exit_code}) {ago(container.finished)} ago"
+        return f"Exited ({container.exit_code}) {ago(container.finished)} ago"
 
     def _summary(
         self, container: Container, names: Iterable[str], status: str, api: Version
@@ -311,8 +289,11 @@ class Shapes:
 
     # -- networks
 
-    def network(self, network: Network, *, brief: bool = False) -> Json:
-        """Return what `GET /networks/{id}` says, and the list without its containers."""
+    def network(self, network: Network, *, brief: bool = False, verbose: bool = False) -> Json:
+        """Return what `GET /networks/{id}` says, and the list without its containers.
+
+        `verbose` is for what Swarm knows of other hosts, while this one has a container there.
+        """
         template = recorded(self._generation.release, "network-bridge")
         pools = [
             {"Subnet": str(pool.subnet)}
@@ -330,6 +311,7 @@ class Shapes:
             "Id": network.id,
             "Created": instant(network.created),
             "Driver": network.driver,
+            "Scope": network.scope,
             "EnableIPv6": network.ipv6,
             "IPAM": {
                 "Driver": "default",
@@ -341,6 +323,10 @@ class Shapes:
             "Options": template["Options"] if bridge else network.options,
             "Labels": network.labels,
         }
+        if network.scope == "swarm" and network.attached and not brief:
+            if verbose:
+                shown["Services"] = self._world.swarm.services(network.name, shown["Containers"])
+            shown["Containers"] = shown["Containers"] | balancer(network)
         if self._generation.number >= 29:
             shown["Status"] = {"IPAM": {"Subnets": self._in_use(network)}}
             if brief:
@@ -389,7 +375,8 @@ class Shapes:
             "ContainersRunning": len(running) - paused,
             "ContainersPaused": paused,
             "ContainersStopped": len(self._world.containers) - len(running),
-            "Name": "fake",
+            "Name": self._world.swarm.name,
+            "Swarm": self._world.swarm.info(),
             "ServerVersion": self._generation.release,
             "DockerRootDir": str(self._world.root),
             "Driver": recorded(self._generation.release, "inspect-db")["Driver"],

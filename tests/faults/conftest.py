@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from aiodocker import Docker
 
+from tests.fakes.engine import FakeEngine
 from watchers import address
 from watchers import engine as engine_module
 
@@ -45,3 +46,10 @@ def nothing_left_open(
     clients.clear()
     gc.collect(1)  # what was not closed warns here, and not in another test
     assert [r.getMessage() for r in caplog.records if r.name == "asyncio"] == []
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeEngine]:
+    """Return an engine of 28 with its files."""
+    with FakeEngine("28", socket=tmp_path / "docker.sock", root=tmp_path) as fake:
+        yield fake

@@ -1,32 +1,27 @@
-"""Parts of the machine of containers and faults: a relinkd that is watched, and its witnesses."""
+"""Parts of the machine of containers and faults: a relinkd that can be looked into, and a clock."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 import anyio
 from anyio.abc import TaskGroup
 
-from reconciler.controller import Controller
-from reconciler.core.graph import LinkGraph
-from reconciler.deliver.hosts import HostsFiles
+from reconciler.contract import Result, Retry, Trigger, Triggers
+from reconciler.hosts.files import HostsFiles
+from reconciler.hosts.reconciler import LocalHosts
+from reconciler.loop import Loop
+from reconciler.settings import Settings
+from reconciler.wiring import Wiring
 from tests.engine.stack import resolve
 from tests.fakes.engine import FakeEngine
-from tests.fakes.generations import Json
-from tests.fakes.hosts import HostsFiles as EngineFiles
-from tests.fakes.journal import wanted
-from tests.fakes.model import Container, Link
+from tests.faults.machine_witness import Event, Witness, read
 from watchers.engine import Engine
 from watchers.errors import EngineError
-from watchers.events import FILTERS
-from watchers.hostsfiles import HostsWatch
+from watchers.listener import Listener
 from watchers.mirror import Mirror
 from watchers.model import Hint
 from watchers.observer import Observer
@@ -37,17 +32,17 @@ SCALED = {
     # What takes seconds in the daemon takes a tenth here, or less.
     "watchers.engine.DEADLINE": 0.4,
     "watchers.engine.LIST_DEADLINE": 0.6,
-    "watchers.observer.UNSTARTED": 0.2,
+    "watchers.session.UNSTARTED": 0.2,
     "watchers.observer.BACK_OFF": 0.02,
-    "watchers.observer.ASK_AGAIN": 0.2,
+    "watchers.session.ASK_AGAIN": 0.2,
+    "watchers.session.LEFT": 0.05,
     "watchers.observer.PATIENCE": 0.1,
-    "reconciler.controller.REPAIR_PAUSE": 0.05,
+    "reconciler.early.UNCONFIRMED": 0.1,
+    "reconciler.hosts.reconciler.REPAIR_PAUSE": 0.05,
+    "reconciler.room.SETTLED": 0.1,
 }
 TURNS = 20
 """Of relinkd's loop, in which it has heard of a file that the engine wrote meanwhile, and acted."""
-
-Event = tuple[str, str, str, int]
-"""Action, container, network and time: what tells an event from every other."""
 
 
 class Clock:
@@ -73,123 +68,6 @@ def until(
         time.sleep(0.005)
 
 
-def read(path: Path) -> str:
-    with suppress(FileNotFoundError):
-        return path.read_text()
-    return ""
-
-
-def block_of(text: str) -> str:
-    found = re.findall(r"(?ms)^# relinkd begin\n.*?^# relinkd end\n", text)
-    assert len(found) <= 1
-    return "".join(found)
-
-
-class WitnessedFiles(EngineFiles):
-    """The engine's files, compared with what it wrote last whenever it reads one, and on demand."""
-
-    changed: list[str]
-    """Whatever was found outside of relinkd's block that is not by the engine."""
-    _wrote: dict[str, str]
-
-    @classmethod
-    def instead_of(cls, files: EngineFiles) -> WitnessedFiles:
-        self = cls(files.generation, files._root, files._timing)
-        self.changed, self._wrote = [], {}
-        return self
-
-    async def _write(self, container: Container, lines: Iterable[str]) -> None:
-        self.compare(container)
-        lines = [*lines]
-        text = "".join(f"{line}\n" for line in lines)
-        self._wrote[container.id] = text.replace(block_of(text), "")
-        await super()._write(container, lines)
-
-    def _add(self, path: Path, lines: list[str]) -> None:
-        super()._add(path, lines)
-        self._wrote[path.parent.name] += "".join(f"{line}\n" for line in lines)
-
-    def compare(self, container: Container) -> None:
-        """Note what else differs than the first byte of a line that the engine wrote for a link."""
-        if (wrote := self._wrote.get(container.id)) is None:
-            return
-        text = read(self.own_path(container))
-        found = text.replace(block_of(text), "").splitlines(keepends=True)
-        ours = [f"\t{link.alias} " for link in container.links]
-        for one, other in zip(found, lines := wrote.splitlines(keepends=True), strict=False):
-            turned_off = one == f"#{other[1:]}" and any(alias in other for alias in ours)
-            if one != other and not turned_off:
-                self.changed.append(f"{container.name}: {other!r} became {one!r}")
-        if len(found) != len(lines):
-            self.changed.append(f"{container.name}: {wrote!r} became {text!r}")
-
-
-@dataclass(frozen=True)
-class Truth:
-    """Who has which address, and for whom the engine's links are, at one moment."""
-
-    holders: Mapping[str, tuple[str, str, str]]
-    """By address: container, name and network of those that run."""
-    bound: Mapping[str, tuple[Link, ...]]
-    """By recipient."""
-    latest: Event | None
-    """The last event that a relinkd is told of."""
-
-
-class Witness:
-    """Sees what happens in the engine, in its own loop."""
-
-    def __init__(self, fake: FakeEngine) -> None:
-        self._fake = fake
-        self.blind = False
-        """Whether something was not told, so that only a look can say what became of it."""
-        self.latest: Event | None = None
-        self._on: set[tuple[str, str]] = set()
-        self._tell = fake.faults.tamper
-        fake.call(self._listen_in)
-
-    def _listen_in(self) -> None:
-        self._fake.world.journal.tamper = self._tamper
-
-    def _tamper(self, event: Json) -> list[Json]:
-        """Remember each event, and whether it reached anybody."""
-        if wanted(event, FILTERS):
-            actor, action = event["Actor"]["ID"], event["Action"]
-            network = actor if event["Type"] == "network" else ""
-            container = event["Actor"]["Attributes"].get("container", "") if network else actor
-            self.latest = action, container, network, event["timeNano"]
-            if action == "connect":
-                self._on.add((network, container))
-            elif action == "disconnect":
-                self._on.discard((network, container))
-        told = self._tell(event)
-        if told != [event] or not self._fake.world.journal.subscribers:
-            self.blind = True
-        return told
-
-    def look(self) -> Truth:
-        """Look from any thread; addresses are left out whose last holder's end is still untold."""
-
-        def look() -> Truth:
-            world = self._fake.world
-            networks = [
-                network
-                for network in world.networks.values()
-                if not any(on == network.id and id_ not in network.attached for on, id_ in self._on)
-            ]
-            holders = {
-                address: (id_, world.containers[id_].name, network.id)
-                for network in networks
-                for id_, endpoint in network.attached.items()
-                if id_ in world.containers and world.containers[id_].running
-                for address in endpoint.addresses
-            }
-            bound = {id_: tuple(each.links) for id_, each in world.containers.items()}
-            return Truth(holders, bound, self.latest)
-
-        return self._fake.call(look)
-
-
 class Hearing(Mirror):
     """A mirror that remembers what it was told."""
 
@@ -197,9 +75,9 @@ class Hearing(Mirror):
         super().__init__()
         self.heard: set[Event | None] = set()
 
-    def withdraw(self, hint: Hint) -> set[str]:
+    def apply_event(self, hint: Hint) -> set[str]:
         self.heard.add((hint.action, hint.container, hint.network, hint.time_ns))
-        return super().withdraw(hint)
+        return super().apply_event(hint)
 
 
 class Said:
@@ -220,56 +98,100 @@ class Said:
         self.events.append(event)
 
 
-class Watchful(Controller):
-    """A controller that counts its engines and looks, and tells of each file that was handled."""
+class Told(Listener):
+    """Hands over to the loop what an observer tells, and counts its engines and looks."""
 
-    handled: Callable[[], None]
-    broken: Callable[[], None]
-    looks = 0
-    """Since the last connection."""
-    connections = 0
+    def __init__(self, loop: Loop, broken: Callable[[], None]) -> None:
+        self._loop = loop
+        self._broken = broken
+        self.looks = 0
+        """Since the last connection."""
+        self.connections = 0
 
-    def pending(self, owner: str) -> bool:
-        """Whether a file is still to be handled, or to be tried again."""
-        key = "hosts", owner
-        return self._queue.due(key) or key in self._queue._timers
+    def changed(self, containers: set[str], hint: Hint) -> None:
+        self._loop.changed(containers, hint)
 
-    def _handle(self, key: tuple[str, str], cause: Hint) -> None:
-        super()._handle(key, cause)
-        self.handled()
+    def found(self, containers: set[str], hint: Hint) -> None:
+        self._loop.found(containers, hint)
 
-    def looked(self) -> None:
-        super().looked()
+    def flush(self) -> None:
+        self._loop.flush()
+
+    def cut(self, containers: set[str], hint: Hint) -> None:
+        self.changed(containers, hint)
+
+    def synced(self) -> None:
+        self._loop.synced()
         self.looks += 1
 
     def connected(self, engine: Engine) -> None:
-        super().connected(engine)
+        self._loop.connected(engine)
         self.connections += 1
         self.looks = 0
 
     def lost(self, reason: EngineError) -> None:
-        self.broken()
-        super().lost(reason)
+        self._broken()
+        self._loop.lost(reason)
+
+    def unanswered(self, reason: EngineError) -> None:
+        self._loop.unanswered(reason)
+
+
+class Handled:
+    """What becomes of each file, seen from between the loop and the hosts reconciler."""
+
+    def __init__(self, hosts: LocalHosts, loop: Loop, handled: Callable[[], None]) -> None:
+        self._hosts, self._loop, self._handled = hosts, loop, handled
+        self._reconcile, self._watch = hosts.reconcile, hosts.watch
+        self._later: set[str] = set()
+        """Files that are to be looked at again in a while."""
+        hosts.reconcile = self.reconcile  # type: ignore[method-assign] # listened to
+        hosts.watch = self.watch  # type: ignore[method-assign] # listened to
+
+    def pending(self, owner: str) -> bool:
+        """Whether a file is still to be handled, or to be tried again."""
+        return owner in self._later or self._loop.is_due(self._hosts, owner)
+
+    def reconcile(self, key: str, triggers: Triggers) -> Result:
+        found = self._reconcile(key, triggers)
+        result = found() if callable(found) else found
+        self._later.discard(key)
+        if isinstance(result, Retry):
+            self._later.add(key)
+        self._handled()
+        return result
+
+    async def watch(self, add: Callable[[str, Trigger, float], None]) -> None:
+        def noted(key: str, trigger: Trigger, seconds: float) -> None:
+            if seconds > 0:
+                self._later.add(key)
+            add(key, trigger, seconds)
+
+        await self._watch(noted)
+
+
+THREAD = "relinkd"
 
 
 class Relinkd(threading.Thread):
     """What the daemon is made of, in a thread; an error of it comes out at `stop`."""
 
     def __init__(self, engine: FakeEngine, witness: Witness, *, resync: float) -> None:
-        super().__init__(name="relinkd", daemon=True)
+        super().__init__(name=THREAD, daemon=True)
         self._engine = engine
         self._witness = witness
         self._resync = resync
         self.mirror = Hearing()
         self.said = Said()
-        self.graph = LinkGraph()
         self.wrong: set[str] = set()
         """Aliases that named another container: found by `check`, for good."""
         self._failure: BaseException | None = None
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: TaskGroup
-        self.controller: Watchful
+        self.wiring: Wiring
+        self.told: Told
+        self.files: Handled
 
     def run(self) -> None:
         try:
@@ -280,17 +202,25 @@ class Relinkd(threading.Thread):
             self._ready.set()
 
     async def _main(self) -> None:
-        address = f"unix://{self._engine.socket}"
-        with HostsFiles(self._engine.containers_dir) as files, HostsWatch() as watch:
-            self.controller = Watchful(self.mirror, self.graph, files, watch)
-            self.controller._log = self.said  # type: ignore[assignment]
-            observer = Observer(address, self.mirror, self.controller, resync=self._resync)
+        settings = Settings(
+            engine=f"unix://{self._engine.socket}", containers_dir=str(self._engine.containers_dir)
+        )
+        with (
+            HostsFiles(self._engine.containers_dir) as files,
+            Wiring(settings, self.mirror, files) as self.wiring,
+        ):
+            loop, early = self.wiring.loop, self.wiring.early
+            assert isinstance(self.wiring.hosts, LocalHosts)
+            assert early is not None
+            self.told = Told(loop, self._go_blind)
+            self.files = Handled(self.wiring.hosts, loop, self._check_soon)
+            observer = Observer(settings.engine, self.mirror, self.told, resync=self._resync)
+            self.wiring.observer = observer
             async with anyio.create_task_group() as tasks:
                 self._loop, self._tasks = asyncio.get_running_loop(), tasks
-                self.controller.handled = self._check_soon
-                self.controller.broken = self._go_blind
-                tasks.start_soon(self.controller.run)
+                tasks.start_soon(loop.run)
                 tasks.start_soon(observer.run)
+                tasks.start_soon(early.run, loop)
                 self._ready.set()
 
     def _check_soon(self) -> None:
@@ -339,10 +269,10 @@ class Relinkd(threading.Thread):
         truth = self._witness.look()
         heard = not self._witness.blind and truth.latest in self.mirror.heard
         found = set()
-        for recipient, declared in self.graph.recipients().items():
+        for recipient, declared in self.wiring.graph.recipients().items():
             known = self.mirror.containers.get(recipient)
             # Of one that does not run nobody reads the file, and its next start makes it anew.
-            if known is None or not known.running or self.controller.pending(recipient):
+            if known is None or not known.running or self.files.pending(recipient):
                 continue
             text = read(self._engine.containers_dir / recipient / "hosts")
             for alias in {declaration.alias for declaration in declared}:

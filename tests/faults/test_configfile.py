@@ -1,4 +1,4 @@
-"""A config file as people and machines change it, up to what the controller is told of it."""
+"""A config file as people and machines change it, up to what the loop is told of it."""
 
 # ruff: noqa: ASYNC240 - the file's changes are what is tested, and nothing else runs in the loop
 from __future__ import annotations
@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import cast
 
 import anyio
-import asyncinotify
 import pytest
 import structlog
 
 from reconciler import log
-from reconciler.controller import Controller
-from reconciler.core.declare import ConfigLink
+from reconciler.links.declare import ConfigLink
+from reconciler.loop import Loop
 from reconciler.reload import follow
 from reconciler.settings import Settings, load
 from tests.faults.watched import WATCHDOG, until
+from tests.kernel import watches
 from watchers import configfile
 from watchers.configfile import ConfigWatch, places
+from watchers.inotify import Inotify
 
 FAR = 3600.0
 """Seconds between looks, where inotify alone is to be seen at work."""
@@ -56,7 +57,7 @@ def rename_into_place(path: Path, text: str) -> None:
 
 
 class Followed:
-    """What the controller and the log were told while a file was followed."""
+    """What the loop and the log were told while a file was followed."""
 
     def __init__(self, watch: ConfigWatch) -> None:
         self.watch = watch
@@ -93,6 +94,7 @@ async def followed(
     every: float = FAR,
     started: Settings | None = None,
 ) -> AsyncIterator[Followed]:
+    before = watches()
     watch = ConfigWatch(path, every)
     watch.ask()
     found = Followed(watch)
@@ -106,14 +108,14 @@ async def followed(
     logger = structlog.wrap_logger(None, processors=[note])
     monkeypatch.setattr(log, "get_logger", lambda: logger)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(follow, watch, started or load(path, {}), cast("Controller", found))
+        tasks.start_soon(follow, watch, started or load(path, {}), cast("Loop", found))
         # Past the first look: from here on changes are what is seen.
         await until(lambda: found.said(log.CONFIG_RELOADED))
         found.first = found.links.pop()
         found.lines = [line for line in found.lines if line[0] != log.CONFIG_RELOADED]
         yield found
         tasks.cancel_scope.cancel()
-    assert watch._inotify is None or not watch._inotify._finalizer.alive
+    assert watches() == before
 
 
 class TestChanges:
@@ -205,6 +207,7 @@ class TestChanges:
         self, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with followed(path, monkeypatch) as found:
+            before = watches()
             for source in ("a", "b"):
                 new = path.parent.with_name("new")
                 new.mkdir()
@@ -212,8 +215,7 @@ class TestChanges:
                 path.parent.rename(path.parent.with_name(f"old {source}"))
                 new.rename(path.parent)
                 await found.until(source)
-            assert found.watch._inotify is not None
-            await until(lambda: len(found.watch._names) == 2)
+            await until(lambda: watches() == before)  # none is left on what was replaced
 
     async def test_touched_or_beside_it_nothing_is_said(
         self, path: Path, monkeypatch: pytest.MonkeyPatch
@@ -332,7 +334,7 @@ class TestWithoutInotify:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(asyncinotify.Inotify, "add_watch", full)
+        monkeypatch.setattr(Inotify, "add", full)
         async with followed(path, monkeypatch, every=SOON) as found:
             rename_into_place(path, tables("a"))
             await found.until("a")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import anyio
 import pytest
 
 from tests.builders import container, network
+from tests.clock import turns
 from tests.fakes.engine import FakeEngine
 from tests.fakes.generations import GENERATIONS
 from tests.faults.watched import Watched, running, until
 from watchers.engine import Engine
 from watchers.model import Hint, ListAnswer
-from watchers.observer import Session
+from watchers.session import Session
 
 
 async def quiet(fake: FakeEngine) -> None:
@@ -70,12 +72,13 @@ async def test_only_the_start_that_is_awaited_is_asked_after(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A source that restarts again and again is `starting` whenever an earlier wait is over."""
-    monkeypatch.setattr("watchers.observer.UNSTARTED", 0)
+    monkeypatch.setattr("watchers.session.UNSTARTED", 0)
     watched, db, back = Watched(), container("db"), network("back")
-    watched.mirror.learn(ListAnswer(watched.mirror.ask(), (db,)))
+    watched.mirror.apply_answer(ListAnswer(watched.mirror.next_revision(), (db,)))
     asked: list[tuple[str, str]] = []
     async with anyio.create_task_group() as tasks:
-        session = Session(cast(Engine, None), watched.mirror, watched, tasks)
+        engine = cast(Engine, SimpleNamespace(is_podman=False))
+        session = Session(engine, watched.mirror, watched, tasks)
         monkeypatch.setattr(session, "ask", lambda kind, subject, _: asked.append((kind, subject)))
         session.hear(Hint("die", db.id))
         session.hear(Hint("connect", db.id, back.id, 1))
@@ -83,4 +86,5 @@ async def test_only_the_start_that_is_awaited_is_asked_after(
         session.hear(Hint("die", db.id))
         session.hear(Hint("connect", db.id, back.id, 2))
         asked.clear()
+        await turns()
     assert asked == [("container", db.id)]

@@ -1,7 +1,7 @@
 """Whatever happens to containers and to their engine, in any order: every file ends up right.
 
 And on the way there an alias never names another container that was heard to have started, and no
-byte changes that is not relinkd's own. A real observer and controller, in a loop of their own,
+byte changes that is not relinkd's own. A real observer and reconcile loop, in their own thread,
 follow a fake engine whose containers live at random and whose stream and answers fail at random.
 """
 
@@ -11,59 +11,33 @@ import asyncio
 import re
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack, suppress
-from itertools import count
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
 from unittest.mock import patch
 
-import anyio
 import pytest
 from hypothesis import Phase, note
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
-from reconciler.core.graph import LinkGraph
-from reconciler.core.resolve import desired
-from reconciler.deliver.inplace import ignore_sigio
+from reconciler.hosts.leased_write import ignore_sigio
 from tests.builders import patient
-from tests.engine.stack import resolve
 from tests.fakes.engine import FakeEngine
 from tests.fakes.generations import GENERATIONS, Timing
 from tests.fakes.journal import encoded
-from tests.fakes.model import Container, EngineError
-from tests.faults.machine_parts import (
-    SCALED,
-    WATCHDOG,
-    Clock,
-    Relinkd,
-    Witness,
-    WitnessedFiles,
-    block_of,
-    read,
-    until,
-)
+from tests.fakes.model import Container
+from tests.faults.machine_parts import SCALED, THREAD, Relinkd, until
+from tests.faults.machine_rig import NEVER, SHORT, Rig, Work
+from tests.faults.machine_witness import Witness, WitnessedFiles, block_of, read
+from tests.history.tap import tapped
 from tests.prove.trial import REPEATS
-from watchers import errors
-from watchers.engine import open_engine
-from watchers.mirror import Mirror
-from watchers.observer import look_once
 
 NAMES = [f"c{number}" for number in range(5)]
 LINKS = ["c0", "c1:db c2", "c0:x c1:x", "c3@back c0", "/c4:z c3:db", "c2@bridge c1@back", ""]
 ENGINE_LINKS: list[list[str]] = [[], [], ["c0:e0"], ["c1:x", "c0:e0"]]
 LATE, STALE = 0.5, 0.25
 """Seconds that an answer takes: longer than it is waited for, and not."""
-SHORT, NEVER = 0.1, 3600.0
-"""Seconds between two full looks."""
 PATHS = {
     "version": "^/version",
     "events": "^/events",
@@ -73,20 +47,9 @@ PATHS = {
     "network": "^/networks/",
 }
 
-Work = Coroutine[Any, Any, None]
 
-
-class Machine(RuleBasedStateMachine):
+class Machine(Rig):
     """Containers and faults."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._stack = ExitStack()
-        self.clock = Clock()
-        self.works: list[Future[None]] = []
-        self.more = count()
-        self.cutting = False
-        self.relinkd: Relinkd | None = None
 
     @initialize(resync=st.sampled_from([SHORT, NEVER]), dual=st.booleans())
     def begin(self, resync: float, *, dual: bool) -> None:
@@ -101,32 +64,24 @@ class Machine(RuleBasedStateMachine):
         self.fake = enter(
             FakeEngine("28", socket=root / "s", root=root, timing=timing, bridge_subnets=subnets)
         )
-        self.fake.containers_dir.mkdir()
         self.world = self.fake.world
         self.files = WitnessedFiles.instead_of(self.world.hosts)
         self.world.hosts = self.files
-        self.witness = Witness(self.fake)
+        self.witness = Witness(self.fake, self.notes)
         self.fake.client.network_create("back", subnets=["172.30.0.0/24", "fd30::/64"], ipv6=True)
         for which in range(3):
             self.create(which, which, start=True, more="back" if which else "")
         self.create(3, 6, start=True, by_engine=["c0:e0"])
         self.resync = resync
         self.relinkd = Relinkd(self.fake, self.witness, resync=resync)
+        said = self.relinkd.said
+        enter(patch("reconciler.log.get_logger", lambda: said))
+        enter(tapped(THREAD, self.notes.add))
+        self.notes.add("begin")
         self.relinkd.begin()
         self.settle()
 
     # -- what containers do
-
-    def do(self, work: Work, *, wait: bool = True) -> None:
-        """Have the engine do something, which may refuse it; go on meanwhile or not."""
-
-        async def run() -> None:
-            with suppress(EngineError):
-                await work
-
-        self.works.append(asyncio.run_coroutine_threadsafe(run(), self.fake._loop))
-        if wait:
-            self.works.pop().result(WATCHDOG)
 
     def found(self, which: int) -> Container | None:
         """Return a container that there is."""
@@ -332,7 +287,7 @@ class Machine(RuleBasedStateMachine):
 
         if not self.cutting:
             self.cutting = True
-            self.works.append(asyncio.run_coroutine_threadsafe(cut(), self.fake._loop))
+            self.works.append(asyncio.run_coroutine_threadsafe(cut(), self.fake.loop))
 
     @rule(generation=st.sampled_from([*GENERATIONS]), keep=st.booleans())
     def update(self, generation: str, *, keep: bool) -> None:
@@ -384,133 +339,6 @@ class Machine(RuleBasedStateMachine):
     def step_the_clock_back(self, seconds: int) -> None:
         self.clock.offset += seconds * 10**9
         self.fake.call(lambda: setattr(self.world.journal, "_last", 0))
-
-    # -- what must hold
-
-    @invariant()
-    def never_wrong(self) -> None:
-        if self.relinkd is not None:
-            self.relinkd.check()
-            assert self.files.changed == []
-
-    def _hear_all(self) -> None:
-        """Check once relinkd has heard all that was told, and done what there was to do."""
-        relinkd, latest = self._relinkd, self.witness.look().latest
-        until(lambda: self.witness.blind or latest in relinkd.mirror.heard)
-        pending = relinkd.controller.pending
-        until(lambda: not any(pending(owner) for owner in [*relinkd.mirror.containers]))
-        self.never_wrong()
-
-    @property
-    def _relinkd(self) -> Relinkd:
-        return cast("Relinkd", self.relinkd)
-
-    def finish(self) -> None:
-        """Let everything that was begun come to its end."""
-        self.cutting = False
-        for work in self.works:
-            work.result(WATCHDOG)
-        self.works.clear()
-
-    @rule()
-    def settle(self) -> None:
-        """With the faults gone every file is right, by the next look if anything was lost."""
-        relinkd = self._relinkd
-        controller = relinkd.controller
-        self.finish()
-        self.fake.faults.heal()
-        if not self.fake.call(lambda: self.fake._server):
-            self.fake.listen_again()
-        expected = anyio.run(self._expected)
-        connections, looks = controller.connections, controller.looks
-        if self.resync == NEVER and self.witness.blind:
-            self.fake.faults.cut_stream()
-        until(
-            lambda: relinkd.lives() and not self._different(expected), lambda: self._why(expected)
-        )
-        if self.resync == NEVER and self.witness.blind:
-            until(lambda: controller.connections > connections and controller.looks)
-        elif self.resync == SHORT:  # the next but one began after everything
-            until(lambda: controller.connections > connections or controller.looks > looks + 1)
-            until(lambda: controller.looks)
-        assert self._different(expected) == []
-        self.fake.call(lambda: [*map(self.files.compare, self.world.containers.values())])
-        assert self.files.changed == []
-        self.witness.blind = False
-        relinkd.mirror.heard.add(self.witness.latest)
-
-    def _why(self, expected: dict[str, dict[str, set[str]]]) -> str:
-        """Return what differs, what the mirror has and what the engine has."""
-        mirror, world = self._relinkd.mirror, self.world
-        return "\n".join(
-            (
-                *self._different(expected),
-                "seen:",
-                *(f"{one.id[:6]} {one.name} {one.state}" for one in mirror.containers.values()),
-                *(f"{net.name}: {mirror.members(net.id)}" for net in mirror.networks.values()),
-                "true:",
-                *(f"{one.id[:6]} {one.name} {one.status}" for one in world.containers.values()),
-                *(f"{net.name}: {net.attached}" for net in world.networks.values()),
-                str(self._relinkd.said.events[-20:]),
-            )
-        )
-
-    async def _expected(self) -> dict[str, dict[str, set[str]]]:
-        """Return what each running recipient's aliases are to be, by a look of its own."""
-        mirror, graph = Mirror(), LinkGraph()
-        # On a busy machine an answer may be late: of a list the look ends, else it has a hole.
-        while {*mirror.networks} != {*self.world.networks} or not all(
-            one.detail is not None for one in mirror.containers.values()
-        ):
-            mirror = Mirror()
-            with suppress(errors.EngineError):
-                async with open_engine(f"unix://{self.fake.socket}") as engine:
-                    await look_once(engine, mirror)
-        graph.affected([*mirror.containers], mirror)
-        return {
-            owner.id: {
-                declaration.alias: {
-                    slot.address
-                    for slot in want.slots
-                    if slot.address is not None and declaration.alias in slot.names
-                }
-                for declaration in graph.declared(owner.id)
-            }
-            for owner in mirror.containers.values()
-            if owner.running and (want := desired(owner, graph, mirror)).links
-        }
-
-    def _different(self, expected: dict[str, dict[str, set[str]]]) -> list[str]:
-        """Return what is not as it is to be."""
-        found = []
-        for owner, aliases in expected.items():
-            text = read(self.fake.containers_dir / owner / "hosts")
-            block = block_of(text)
-            if not text.startswith("127.0.0.1\tlocalhost\n") or any(aliases.values()) > bool(block):
-                found.append(f"{owner[:12]}: {text}")
-            for alias, addresses in aliases.items():
-                if set(resolve(text, alias)) != addresses:
-                    found.append(f"{owner[:12]}: {alias} is not at {addresses}: {text}")
-            live = [line.split()[1] for line in block.splitlines() if not line.startswith("#")]
-            if not {*live} <= aliases.keys():
-                found.append(f"{owner[:12]}: not all declared: {live}")
-        return found
-
-    def teardown(self) -> None:
-        with self._stack:
-            if self.relinkd is None or self.relinkd.ident is None:
-                return
-            try:
-                self.settle()
-            finally:
-                self.cutting = False
-                self.relinkd.stop()
-            assert self.relinkd.wrong == set()
-            told = (event.partition(".") for event in self.relinkd.said.events)
-            said = [word for about, _, word in told if about == "engine"]
-            # Each loss once, and once for each other kind of it, however many tries there were.
-            assert re.fullmatch(r"(found )?((lost ){1,4}found )*", " ".join([*said, ""]))
-            assert said[-1] == "found"
 
 
 @pytest.mark.timeout(60 + 120 * REPEATS)

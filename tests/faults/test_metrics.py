@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
@@ -14,13 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.engine.stack import RELINKD, Daemon, Stack, daemon, until
 from tests.fakes.engine import FakeEngine
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeEngine]:
-    with FakeEngine("28", socket=tmp_path / "docker.sock", root=tmp_path) as fake:
-        fake.containers_dir.mkdir(exist_ok=True)
-        yield fake
 
 
 def free_port() -> int:
@@ -87,6 +79,57 @@ def test_a_link_goes_and_comes_and_the_engine_is_lost(fake: FakeEngine, tmp_path
             until_it_says(more, standby=1, engine_up=0)
             assert relinkd.stop() == 0
             until_it_says(more, standby=0, engine_up=1, links__linked=1)
+
+
+def test_a_file_that_another_program_changes_in_a_loop_is_out_of_step(
+    fake: FakeEngine, tmp_path: Path
+) -> None:
+    port = free_port()
+    with daemon(
+        fake.socket, fake.containers_dir, tmp_path, f"--listen=127.0.0.1:{port}", recorded=False
+    ) as relinkd:
+        stack = Stack(fake.client, fake.containers_dir, relinkd)
+        stack.run("db")
+        web = stack.run("web", "db")
+        until_it_says(port, links__linked=1, unsettled_files=0)
+        hosts = fake.containers_dir / web / "hosts"
+        others = len(hosts.read_bytes().partition(b"# relinkd begin")[0])
+
+        def fought() -> bool:
+            with hosts.open("r+b") as file:  # in one step: an empty file would be a failure
+                file.truncate(others)
+            found = scrape(port)
+            assert found["relinkd_failed_files"] == 0
+            return found["relinkd_unsettled_files"] == 1
+
+        until(fought, "a file out of step")
+        assert relinkd.log("file.fought")
+        until_it_says(port, unsettled_files=0)
+
+
+def ask(port: int, path: str) -> tuple[int, bytes]:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read1() if path == "/events" else answer.read()
+
+
+def test_no_value_of_an_environment_is_served(fake: FakeEngine, tmp_path: Path) -> None:
+    port = free_port()
+    with daemon(
+        fake.socket, fake.containers_dir, tmp_path, f"--listen=127.0.0.1:{port}", recorded=False
+    ) as relinkd:
+        stack = Stack(fake.client, fake.containers_dir, relinkd)
+        stack.run("db", env=["PASSWORD=swordfish"])
+        stack.run("web", "db", env=["TOKEN=swordfish"])
+        until_it_says(port, links__linked=1)
+        query = f"?recipient={stack.name('web')}&alias=db"
+        for path in ("/", "/healthz", "/readyz", "/metrics", "/links", "/graph.svg", "/events"):
+            status, body = ask(port, path)
+            assert (status, b"swordfish" in body) == (200, False), path
+        status, body = ask(port, f"/explain{query}")
+        assert (status, b"swordfish" in body, b"PASSWORD" in body) == (200, False, False)
+        assert b"state: linked" in body
 
 
 def test_one_that_is_connected_and_silent_does_not_delay_the_end(

@@ -27,7 +27,7 @@ class Watched:
 
     mirror: Mirror = field(default_factory=Mirror)
     words: list[str] = field(default_factory=list)
-    """`connected`, where there was none before, `lost` and `looked`; not `changed`."""
+    """`connected`, where there was none before, `lost` and `synced`; not what changed."""
     here: bool = False
     reasons: list[EngineError] = field(default_factory=list)
     engines: list[Engine] = field(default_factory=list)
@@ -38,14 +38,25 @@ class Watched:
         self.changes.append((cause, containers))
         self.at_each_change()
 
-    def looked(self) -> None:
-        self.words.append("looked")
+    found = changed
+
+    def flush(self) -> None:
+        """Have nothing to do: each change is noted as it comes."""
+
+    def cut(self, containers: set[str], hint: Hint) -> None:
+        self.changed(containers, hint)
+
+    def synced(self) -> None:
+        self.words.append("synced")
 
     def connected(self, engine: Engine) -> None:
         if not self.here:
             self.words.append("connected")
         self.here = True
         self.engines.append(engine)
+
+    def unanswered(self, reason: EngineError) -> None:
+        """Have nothing to do: the question is asked again."""
 
     def lost(self, reason: EngineError) -> None:
         self.words.append("lost")
@@ -83,7 +94,7 @@ class Watched:
 
     async def looks(self, count: int) -> None:
         """Wait for so many full looks, from the beginning on."""
-        await until(lambda: self.words.count("looked") >= count)
+        await until(lambda: self.words.count("synced") >= count)
 
 
 async def until(condition: Callable[[], object]) -> None:

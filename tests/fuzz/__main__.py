@@ -28,9 +28,8 @@ def play(target: str, argv: list[str]) -> None:
     import atheris  # type: ignore[import-untyped,unused-ignore]  # noqa: PLC0415
 
     with atheris.instrument_imports(include=[*ROOMS]):
-        for name in [each for each in sys.modules if each.startswith(ROOMS)]:
+        for name in [each for each in sys.modules if each.startswith((*ROOMS, "tests.fuzz."))]:
             del sys.modules[name]
-        del sys.modules["tests.fuzz.targets"]
         targets = import_module("tests.fuzz.targets")
     atheris.Setup([sys.argv[0], *argv], targets.TARGETS[target])
     atheris.Fuzz()

@@ -7,10 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.lab import footprint, images
+from tests.lab import footprint, hosts, images
 from tests.lab.base import LabError
 from tests.lab.engines import engine
-from tests.lab.packages import VERSIONS, prefix, require_machine
+from tests.lab.packages import RECIPES, VERSIONS, prefix, require_browser, require_machine
 
 
 def _up(arguments: argparse.Namespace) -> None:
@@ -27,10 +27,30 @@ def _up(arguments: argparse.Namespace) -> None:
             print(file=sys.stderr)
 
 
+def _hosts(arguments: argparse.Namespace) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    with hosts.hosts(
+        arguments.engine,
+        arguments.count,
+        swarm=arguments.swarm,
+        routed=arguments.routed,
+        etcd=arguments.etcd,
+        root=arguments.root,
+    ) as lab:
+        print("\n".join(hosts.describe(lab)), flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+
+
 def _prepare(arguments: argparse.Namespace) -> None:
     require_machine()
-    for key in ("tools", "nginx", "haproxy", "resolvers", *(arguments.engines or VERSIONS)):
+    others = (key for key in RECIPES if key not in VERSIONS)
+    for key in (*others, *(arguments.engines or VERSIONS)):
         prefix(key)
+    if arguments.browser:
+        require_browser()
     if arguments.python_base:
         images.python_base_tar()
 
@@ -39,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.lab",
         description="Docker engines of several versions on a machine with none, for the tests."
-        " Needs root on Debian 12; installs nothing but iptables, iproute2 and util-linux.",
+        " Needs root on Debian 12; installs nothing but iptables, iproute2 and util-linux, and with"
+        " --browser Chromium.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -53,12 +74,28 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("dockerd_args", nargs="*", metavar="-- ARGUMENT", help="arguments for dockerd")
     up.set_defaults(act=_up)
 
+    several = commands.add_parser(
+        "hosts", help="run several hosts, each an engine, until Ctrl-C, then remove them"
+    )
+    several.add_argument("engine", choices=VERSIONS, help=f"which engine ({_offered()})")
+    several.add_argument("--count", type=int, default=3, help="how many (default: 3)")
+    several.add_argument("--swarm", action="store_true", help="have them make a Swarm")
+    several.add_argument(
+        "--routed", action="store_true", help="give each a network that the others have routes to"
+    )
+    several.add_argument("--etcd", action="store_true", help="run an etcd, a member a host")
+    several.add_argument("--root", type=Path, help="the folder for their data")
+    several.set_defaults(act=_hosts)
+
     prepare = commands.add_parser("prepare", help="download all that the engines need, and stop")
     prepare.add_argument(
         "engines", nargs="*", metavar="ENGINE", help=f"{_offered()} (default: all)"
     )
     prepare.add_argument(
         "--python-base", action="store_true", help="also build the base of the sidecar's image"
+    )
+    prepare.add_argument(
+        "--browser", action="store_true", help="also install a browser without windows"
     )
     prepare.set_defaults(act=_prepare)
 

@@ -10,26 +10,23 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
 import struct
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeAlias, TypedDict, Unpack
+from typing import Any, TypeAlias, Unpack
 from urllib.parse import quote, urlencode
 
-Json: TypeAlias = dict[str, Any]
+from tests.lab.connection import EventStream, UnixConnection
+from tests.lab.create import BUILTIN_NETWORKS, CreateOptions, Json, create_body, endpoint_body
+
 Jsons: TypeAlias = list[Json]  # inside Client the name `list` is a method
 Filters: TypeAlias = "Mapping[str, Sequence[str]]"
 
+
 NEWEST_API = "1.51"
-BUILTIN_NETWORKS = frozenset({"bridge", "host", "none"})
-# Networks in which the engine itself handles links and which take no endpoint settings.
-_PLAIN_MODES = BUILTIN_NETWORKS | {"default"}
 
 
 class ApiError(Exception):
@@ -41,115 +38,6 @@ class ApiError(Exception):
         self.message = message
 
 
-class CreateOptions(TypedDict, total=False):
-    """What may be said about a new container; what is left out takes the engine's default."""
-
-    image: str  # busybox
-    cmd: Sequence[str] | None
-    entrypoint: Sequence[str] | None
-    labels: Mapping[str, str] | None
-    env: Sequence[str]
-    links: Sequence[str]  # HostConfig.Links, `docker run --link`
-    network: str | None  # HostConfig.NetworkMode: also host, none, container:x
-    aliases: Sequence[str]
-    endpoint_links: Sequence[str]  # Networks[network].Links, as Compose writes `links:`
-    ip: str | None
-    ip6: str | None
-    gw_priority: int | None  # of the endpoint on `network`; an API of at least 1.48
-    hostname: str | None
-    extra_hosts: Sequence[str]
-    binds: Sequence[str]
-    tmpfs: Mapping[str, str] | Sequence[str]
-    read_only: bool
-    restart: str | None  # always, on-failure:3
-    exposed: Sequence[str]  # 80, 53/udp
-    ports: Mapping[str, tuple[str, int]] | None  # 80/tcp: (host address, host port)
-    healthcheck: Json | None  # durations in nanoseconds
-    cap_add: Sequence[str]
-    cap_drop: Sequence[str]
-    user: str | None
-    init: bool
-    auto_remove: bool
-    stop_signal: str  # SIGKILL, so that no test waits for a process that ignores SIGTERM
-
-
-def _port(text: str) -> str:
-    return text if "/" in text else f"{text}/tcp"
-
-
-def _restart_policy(text: str | None) -> Json:
-    name, _, count = (text or "no").partition(":")
-    return {"Name": name, "MaximumRetryCount": int(count or 0)}
-
-
-def _endpoint(
-    aliases: Sequence[str],
-    links: Sequence[str],
-    ip: str | None,
-    ip6: str | None,
-    gw_priority: int | None,
-) -> Json:
-    addresses = {"IPv4Address": ip, "IPv6Address": ip6}
-    ipam = {key: address for key, address in addresses.items() if address}
-    settings = {
-        "Aliases": [*aliases],
-        "Links": [*links],
-        "IPAMConfig": ipam,
-        "GwPriority": gw_priority,
-    }
-    return {key: value for key, value in settings.items() if value}
-
-
-def create_body(options: CreateOptions) -> Json:
-    """Return the body of `POST /containers/create` for these options."""
-    ports = options.get("ports") or {}
-    network = options.get("network")
-    tmpfs = options.get("tmpfs", ())
-    host_config: Json = {
-        "Binds": [*options.get("binds", ())],
-        "CapAdd": [*options.get("cap_add", ())],
-        "CapDrop": [*options.get("cap_drop", ())],
-        "ExtraHosts": [*options.get("extra_hosts", ())],
-        "Links": [*options.get("links", ())],
-        "NetworkMode": network or "default",
-        "PortBindings": {
-            _port(port): [{"HostIp": address, "HostPort": str(number)}]
-            for port, (address, number) in ports.items()
-        },
-        "ReadonlyRootfs": options.get("read_only", False),
-        "RestartPolicy": _restart_policy(options.get("restart")),
-        "Tmpfs": dict(tmpfs) if isinstance(tmpfs, Mapping) else dict.fromkeys(tmpfs, ""),
-        "Init": options.get("init", False),
-        "AutoRemove": options.get("auto_remove", False),
-    }
-    body: Json = {
-        "Image": options.get("image", "busybox"),
-        "Labels": dict(options.get("labels") or {}),
-        "Env": [*options.get("env", ())],
-        "ExposedPorts": {_port(port): {} for port in (*options.get("exposed", ()), *ports)},
-        "StopSignal": options.get("stop_signal", "SIGKILL"),
-        "HostConfig": host_config,
-    }
-    given = {
-        "Cmd": options.get("cmd"),
-        "Entrypoint": options.get("entrypoint"),
-        "Hostname": options.get("hostname"),
-        "User": options.get("user"),
-        "Healthcheck": options.get("healthcheck"),
-    }
-    body |= {key: value for key, value in given.items() if value is not None}
-    if network and network not in _PLAIN_MODES and not network.startswith("container:"):
-        endpoint = _endpoint(
-            options.get("aliases", ()),
-            options.get("endpoint_links", ()),
-            options.get("ip"),
-            options.get("ip6"),
-            options.get("gw_priority"),
-        )
-        body["NetworkingConfig"] = {"EndpointsConfig": {network: endpoint}}
-    return body
-
-
 def demultiplex(stream: bytes) -> str:
     """Return the text of an attach or logs stream without its 8-byte frame headers."""
     parts, at = [], 0
@@ -158,63 +46,6 @@ def demultiplex(stream: bytes) -> str:
         parts.append(stream[at + 8 : at + 8 + size])
         at += 8 + size
     return b"".join(parts).decode(errors="replace")
-
-
-class _Connection(http.client.HTTPConnection):
-    """An HTTP connection over a unix socket."""
-
-    def __init__(self, path: Path, timeout: float | None) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-class EventStream:
-    """Events as they come, until `close`, which may be called from any thread."""
-
-    def __init__(self, connection: _Connection, response: http.client.HTTPResponse) -> None:
-        self._connection = connection
-        self._response = response
-        self._socket = connection.sock.dup()  # the one that close may use while we read
-        self._reading = threading.Lock()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Json:
-        with self._reading:
-            try:
-                line = self._response.readline()
-            except (http.client.HTTPException, OSError):
-                line = b""  # the stream was closed, or broke with its engine
-        if not line:
-            self.close()
-            raise StopIteration
-        event: Json = json.loads(line)
-        return event
-
-    def close(self) -> None:
-        """End the iteration, also one that waits for an event in another thread."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads
-        with self._reading:
-            for part in (self._response, self._connection, self._socket):
-                part.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class Client:
@@ -229,7 +60,7 @@ class Client:
     def api(self) -> str:
         """The API version spoken: the engine's newest, but at most the one we know."""
         if self._api is None:
-            with contextlib.closing(_Connection(self.socket, self.timeout)) as connection:
+            with contextlib.closing(UnixConnection(self.socket, self.timeout)) as connection:
                 connection.request("GET", "/_ping")
                 with connection.getresponse() as response:
                     answer = response.headers["Api-Version"]
@@ -245,7 +76,7 @@ class Client:
         body: bytes | object = None,
         *,
         timeout: float | None,
-    ) -> tuple[_Connection, http.client.HTTPResponse]:
+    ) -> tuple[UnixConnection, http.client.HTTPResponse]:
         headers = {}
         if isinstance(body, bytes):
             headers["Content-Type"] = "application/x-tar"
@@ -254,7 +85,7 @@ class Client:
             body = json.dumps(body).encode()
         if not path.startswith(("/v1.", "/_ping")):
             path = f"/v{self.api}{path}"
-        connection = _Connection(self.socket, timeout)
+        connection = UnixConnection(self.socket, timeout)
         try:
             connection.request(method, path, body, headers)
             return connection, connection.getresponse()
@@ -336,7 +167,7 @@ class Client:
         container: Json = self._json("GET", f"{_container(c)}/json")
         return container
 
-    def list(self, *, all: bool = True, filters: Filters | None = None) -> Jsons:  # noqa: A002
+    def list(self, *, all: bool = True, filters: Filters | None = None) -> Jsons:  # noqa: A002 - the API's word
         """Return the engine's summaries of its containers."""
         containers: Jsons = self._json(
             "GET", "/containers/json", all=all, filters=json.dumps(filters or {})
@@ -400,7 +231,7 @@ class Client:
         gw_priority: int | None = None,
     ) -> None:
         """Connect a container to a network; `gw_priority` needs an API of at least 1.48."""
-        endpoint = _endpoint(aliases, links, ip, ip6, gw_priority)
+        endpoint = endpoint_body(aliases, links, ip, ip6, gw_priority)
         body = {"Container": c, "EndpointConfig": endpoint}
         self._call("POST", f"{_network(network)}/connect", body)
 

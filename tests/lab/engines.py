@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.lab import images
 from tests.lab.base import PATH, LabError, in_memory, run
 from tests.lab.client import Client
-from tests.lab.footprint import Footprint, reap
+from tests.lab.footprint import Footprint, guard, reap
 from tests.lab.packages import VERSIONS, library_path, prefix, require_machine, version_of
 
 __all__ = ["VERSIONS", "Engine", "LabError", "engine"]
@@ -35,8 +35,13 @@ class Engine:
     containers' addresses and its published ports are in its network namespace alone.
     """
 
-    def __init__(self, key: str, *, root: Path | None, dockerd_args: Sequence[str]) -> None:
+    client_type: type[Client] = Client
+
+    def __init__(
+        self, key: str, *, root: Path | None, dockerd_args: Sequence[str], hostname: str = ""
+    ) -> None:
         self._use(key)
+        self._hostname = hostname
         name = f"{key}-{os.getpid()}-{next(_numbers)}"
         self.root = Path(tempfile.mkdtemp(prefix=f"relinkd-lab-{key}-", dir=root))
         self._footprint = Footprint.make(name, self.root)
@@ -45,15 +50,8 @@ class Engine:
         self.socket = state / "docker.sock"
         self.log = state / "dockerd.log"
         self.containers_dir = self.root / "containers"
-        self.client = Client(self.socket)
-        self._watchdog = subprocess.Popen(
-            [sys.executable, "-m", "tests.lab", "watch", name],
-            cwd=Path(__file__).parents[2],
-            start_new_session=True,  # a Ctrl-C that ends the owner must not end it too
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self.client = self.client_type(self.socket)
+        self._watchdog = guard(name)
         self._options = [
             f"--config-file={_write(state / 'daemon.json', {})}",
             f"--data-root={self.root}",
@@ -71,9 +69,17 @@ class Engine:
         self._prefix = prefix(key)
         self.version = version_of(self._prefix)
 
-    def _nsenter(self) -> list[str]:
+    @property
+    def within(self) -> list[str]:
+        """A command's first words that have the rest run where the containers' addresses are."""
         # Not `ip netns exec`: it mounts a fresh /sys, which hides the cgroups from dockerd.
         return ["nsenter", f"--net=/run/netns/{self.netns}"]
+
+    @property
+    def _named(self) -> list[str]:
+        """The same for a program that is to find the engine's own host name, if it has one."""
+        rename = 'echo "$0" > /proc/sys/kernel/hostname && exec "$@"'
+        return ["unshare", "--uts", "sh", "-c", rename, self._hostname] if self._hostname else []
 
     def start(self) -> None:
         """Start dockerd, and return when it answers."""
@@ -86,7 +92,7 @@ class Engine:
         }
         with self.log.open("ab") as log:
             self._dockerd = subprocess.Popen(
-                [*self._nsenter(), str(self._prefix / "lab-bin/dockerd"), *self._options],
+                [*self.within, *self._named, self._prefix / "lab-bin/dockerd", *self._options],
                 env=environment,
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
@@ -117,7 +123,7 @@ class Engine:
         """Stop dockerd, and start another version of it on the same data."""
         self.stop()
         self._use(key)
-        self.client = Client(self.socket)  # which agrees on an API version once
+        self.client = self.client_type(self.socket)  # which agrees on an API version once
         self.start()
 
     @property
@@ -143,6 +149,27 @@ class Engine:
             time.sleep(0.01)
         file.unlink()
 
+    @property
+    def runs(self) -> bool:
+        """Whether dockerd runs."""
+        return self._dockerd is not None and self._dockerd.poll() is None
+
+    def processes(self) -> list[int]:
+        """Return the living processes of the engine, its containers and what runs beside them."""
+        return self._footprint.processes()
+
+    def lose_power(self) -> None:
+        """Kill dockerd, its containers and all that runs beside it; the data stays as it is.
+
+        `start` is then what a machine's start is: nothing runs, nothing is mounted.
+        """
+        self._footprint.end_processes()
+        if self._dockerd:
+            self._dockerd.wait()
+        self._footprint.unmount(self._footprint.state, self.root)
+        shutil.rmtree(self._footprint.state / "exec", ignore_errors=True)
+        (self._footprint.state / "docker.pid").unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Take the engine and all that it started off the machine, at once."""
         self._watchdog.kill()
@@ -164,7 +191,7 @@ class Engine:
         self, argv: Sequence[str | Path], *, timeout: float = 60, check: bool = True
     ) -> str:
         """Run a command where the containers' addresses are, and return its output."""
-        return run([*self._nsenter(), *argv], timeout=timeout, check=check)
+        return run([*self.within, *argv], timeout=timeout, check=check)
 
 
 def _write(file: Path, content: object) -> Path:

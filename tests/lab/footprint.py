@@ -3,7 +3,8 @@
 A test run may be killed at any moment, so nothing here relies on the engine's owner: a folder
 below /run says who owned which engine, and the rest is read from the machine itself.  A process
 belongs to an engine when it is in the engine's network namespace (dockerd, containerd, the shims,
-proxies, host-mode containers) or in the cgroup of one of the engine's containers.
+proxies, host-mode containers) or in the cgroup of one of the engine's containers.  The bridge that
+joins several hosts, and a store without a host, are cleared away in the same manner.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import re
 import select
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -93,7 +96,10 @@ class Footprint:
 
     def containers(self) -> list[str]:
         """Return the IDs of the engine's containers."""
-        return [folder.name for folder in Path(self.data, "containers").glob("*")]
+        data = Path(self.data)
+        # Podman's are in `overlay-containers`, beside files of its own.
+        folders = (*data.glob("containers/*"), *data.glob("data/*-containers/*"))
+        return [folder.name for folder in folders if re.fullmatch("[0-9a-f]{64}", folder.name)]
 
     def processes(self) -> list[int]:
         """Return the engine's living processes, its containers' included."""
@@ -106,9 +112,12 @@ class Footprint:
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(*_GONE, PermissionError):
                 (folder / "exe").readlink()  # zombies have none
+                # Podman 5 leaves its first thread in a container's namespace.
+                command = (folder / "cmdline").read_bytes()
+                service = command.startswith(b"podman\0") and bytes(self.state) in command
                 inside = namespace and os.path.samestat((folder / "ns/net").stat(), namespace)
                 cgroups = (folder / "cgroup").read_text()
-                if inside or any(container in cgroups for container in containers):
+                if inside or service or any(container in cgroups for container in containers):
                     found.append(int(folder.name))
         return [pid for pid in found if pid != os.getpid()]
 
@@ -118,11 +127,8 @@ class Footprint:
             if not self.state.exists():
                 return
             containers = self.containers()
-            self._end_processes()
-            mountinfo = Path("/proc/self/mountinfo").read_text()
-            points = mount_points(mountinfo, (self.state, Path(self.data)))
-            if points:
-                run(["umount", "--lazy", *points])
+            self.end_processes()
+            self.unmount(self.state, Path(self.data))
             if Path(f"/run/netns/{self.netns}").exists():
                 run(["ip", "netns", "del", self.netns])
             for container in containers:
@@ -130,9 +136,20 @@ class Footprint:
                     with contextlib.suppress(OSError):  # a controller may still be counting down
                         folder.rmdir()
             shutil.rmtree(self.data, ignore_errors=True)
-            shutil.rmtree(self.state)
+            try:
+                shutil.rmtree(self.state)
+            except OSError:  # an engine that was ending has mounted there once more
+                self.unmount(self.state)
+                shutil.rmtree(self.state)
 
-    def _end_processes(self) -> None:
+    def unmount(self, *below: Path) -> None:
+        """Take away what is mounted below some folders."""
+        points = mount_points(Path("/proc/self/mountinfo").read_text(), below)
+        if points:
+            run(["umount", "--lazy", *points])
+
+    def end_processes(self) -> None:
+        """Kill the engine's processes and its containers', as when its machine loses power."""
         deadline = time.monotonic() + 20
         while pids := self.processes():
             if time.monotonic() > deadline:
@@ -148,8 +165,31 @@ class Footprint:
 
 
 def _cgroups(container: str) -> Iterator[Path]:
-    for pattern in (f"docker/{container}", f"*/docker/{container}", f"*.slice/docker-{container}*"):
-        yield from _CGROUPS.glob(pattern)
+    for pattern in (
+        f"docker/{container}",
+        f"*/docker/{container}",
+        f"*.slice/docker-{container}*",
+        f"libpod_parent/libpod-{container}*",
+        f"*/libpod_parent/libpod-{container}*",
+    ):
+        for folder in _CGROUPS.glob(pattern):
+            children: list[Path] = []
+            with contextlib.suppress(FileNotFoundError):  # the last process has just ended
+                children = [child for child in folder.iterdir() if child.is_dir()]
+            yield from children
+            yield folder
+
+
+def guard(name: str) -> subprocess.Popen[bytes]:
+    """Start a process that takes a footprint away when its owner, this process, is gone."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.lab", "watch", name],
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,  # a Ctrl-C that ends the owner must not end it too
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def reap() -> None:

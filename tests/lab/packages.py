@@ -26,12 +26,91 @@ HOME_RELEASE = "bookworm"  # whose libc, iptables and runc everything here runs 
 # Engine -> how the version of its package begins.
 VERSIONS: Mapping[str, str] = {"20": "20.10.", "26": "26.1.", "28": "28.5."}
 
+# Likewise of Podman, which bookworm, trixie and sid have.
+PODMAN: Mapping[str, str] = {"podman-4.3": "4.3.", "podman-5.4": "5.4.", "podman-5.8": "5.8."}
+
 # Package -> how its version begins, for each Debian release that an engine is taken from.
 # runc is bookworm's throughout, as the newer ones need a newer libc; so is tini, which the newest
 # release has no static build of.  The engine of 20 has no Compose of its own days that still runs.
 _OURS = {"runc": "", "tini": ""}
 _NEWER = {"docker-compose": "", "containerd": "", "libnftables1": ""}
+# What Podman starts, and the libraries that not every machine of this release has.
+_PODMAN = dict.fromkeys(
+    (
+        "conmon",
+        "netavark",
+        "aardvark-dns",
+        "golang-github-containers-common",
+        "golang-github-containers-image",
+        "libseccomp2",
+        "libsystemd0",
+        "libgpg-error0",
+    ),
+    "",
+)
+# The newer ones come with their own libc and what is linked with it.
+_PODMAN_NEWER = _PODMAN | dict.fromkeys(
+    (
+        "crun",
+        "libassuan9",
+        "libbsd0",
+        "libc6",
+        "libcap2",
+        "libedit2",
+        "libffi8",
+        "libgcc-s1",
+        "libgcrypt20",
+        "libglib2.0-0t64",
+        "libgmp10",
+        "libjansson4",
+        "liblz4-1",
+        "liblzma5",
+        "libmd0",
+        "libmnl0",
+        "libnftables1",
+        "libnftnl11",
+        "libpcre2-8-0",
+        "libsqlite3-0",
+        "libtinfo6",
+        "libxtables12",
+        "libzstd1",
+        "nftables",
+        "zlib1g",
+    ),
+    "",
+)
 RECIPES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
+    "podman-4.3": {
+        HOME_RELEASE: {
+            "podman": PODMAN["podman-4.3"],
+            **_PODMAN,
+            "runc": "",
+            "libassuan0": "",
+            "libglib2.0-0": "",
+            "libgpgme11": "",
+            "libsubid4": "",
+        }
+    },
+    "podman-5.4": {
+        "trixie": {
+            "podman": PODMAN["podman-5.4"],
+            **_PODMAN_NEWER,
+            "libgpgme11t64": "",
+            "libsubid5": "",
+            "libyajl2": "",
+        }
+    },
+    "podman-5.8": {
+        "sid": {
+            "podman": PODMAN["podman-5.8"],
+            **_PODMAN_NEWER,
+            "libblake3-0": "",
+            "libgpgme45": "",
+            "libjson-c5": "",
+            "libsubid6": "",
+            "libtbb12": "",
+        }
+    },
     "20": {
         HOME_RELEASE: {
             "docker.io": VERSIONS["20"],
@@ -73,6 +152,12 @@ RECIPES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
             "libssl3": "",
         }
     },
+    # A store that several hosts share, and its own client.
+    "etcd": {"trixie": {"etcd-server": "3.5.", "etcd-client": "3.5."}},
+    # What docs/observing.md and docs/logs.md are tried with, and a reader of man pages.
+    "prometheus": {HOME_RELEASE: {"prometheus": "2.42."}},
+    "jq": {HOME_RELEASE: {"jq": "1.6", "libjq1": "1.6", "libonig5": ""}},
+    "mandoc": {HOME_RELEASE: {"mandoc": "1.14."}},
     # A small C compiler and two C libraries: what resolves names in most containers.
     "resolvers": {
         HOME_RELEASE: {"tcc": "", "libtcc-dev": "", "musl-dev": "", "libc6-dev": "", "libc6": ""}
@@ -80,7 +165,8 @@ RECIPES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 }
 # Commands that dockerd and the lab call, and the packages that have them.
 _COMMANDS = {"ip": "iproute2", "iptables": "iptables", "nsenter": "util-linux"}
-
+_BROWSERS = ("chromium-headless-shell", "chromium")
+"""Commands, each the name of its package; the first one has no windows and needs less."""
 
 _ONE_LINE = r"(?m)^deb\s+(?:\[(.*?)\]\s*)?(\S+)\s+(\S+)\s+(.*)"
 
@@ -204,8 +290,10 @@ def prefix(key: str) -> Path:
         made = Path(folder, "prefix")
         for release, packages in recipe.items():
             versions = Release(source, release, Path(folder, release)).unpack(packages, made)
-            if engine := versions.get("docker.io"):
+            if engine := versions.get("docker.io") or versions.get("podman"):
                 (made / "lab-version").write_text(engine.partition("+")[0])
+            if "podman" in versions:
+                _merge(made)
         _link_commands(made)
         made.rename(ready)
     return ready
@@ -231,6 +319,14 @@ def _link_commands(made: Path) -> None:
                 break
 
 
+def _merge(made: Path) -> None:
+    """Move what packages of before the merge have at the top into usr, where a link leads now."""
+    for name in ("bin", "lib", "sbin"):
+        if (made / name).is_dir():
+            shutil.copytree(made / name, made / "usr" / name, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(made / name)
+
+
 def version_of(made: Path) -> str:
     """Return the version of the engine in a prefix."""
     return (made / "lab-version").read_text()
@@ -246,14 +342,7 @@ def require_machine() -> None:
     """Make sure that this machine can carry engines; install the few commands it lacks."""
     if sys.platform != "linux" or os.geteuid() != 0:
         raise LabError("the lab starts Docker engines: run it as root on Linux")
-    lacking = sorted({_COMMANDS[name] for name in _missing(_COMMANDS)})
-    if lacking:
-        with locked(cache() / "lock"):
-            if _missing(_COMMANDS):
-                say(f"installing {' '.join(lacking)} …")
-                run(["apt-get", "update", "-qq"])
-                install = ["apt-get", "install", "-qq", "--no-install-recommends", *lacking]
-                run(install, env={"DEBIAN_FRONTEND": "noninteractive"})
+    _install(_COMMANDS)
     try:
         run(["unshare", "--net", "true"])
     except LabError as error:
@@ -261,6 +350,29 @@ def require_machine() -> None:
             "the lab needs network namespaces, which are not allowed here"
             f" ({error}): run it on a machine of its own or in a privileged container"
         ) from error
+
+
+def browser() -> str | None:
+    """Return the path of this machine's Chromium; None if it has none."""
+    return next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
+def require_browser() -> None:
+    """Make sure that this machine has a Chromium."""
+    if browser() is None:
+        _install({_BROWSERS[0]: _BROWSERS[0]}, "fonts-dejavu-core")
+
+
+def _install(packages: Mapping[str, str], *more: str) -> None:
+    """Install the packages of the commands that this machine lacks, if any, and more with them."""
+    lacking = sorted({packages[name] for name in _missing(packages)})
+    if lacking:
+        with locked(cache() / "lock"):
+            if _missing(packages):
+                say(f"installing {' '.join(lacking)} …")
+                run(["apt-get", "update", "-qq"])
+                install = ["apt-get", "install", "-qq", "--no-install-recommends", *lacking, *more]
+                run(install, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def _missing(commands: Iterable[str]) -> list[str]:

@@ -9,19 +9,13 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.hostsfile import (
-    Edit,
-    EngineLink,
-    Plan,
-    Slot,
-    apply,
-    plan,
-    read_block,
-    without_block,
-)
+from reconciler.hosts.block import Edit, apply, read_block, without_block
+from reconciler.hosts.plan import Plan, plan
+from reconciler.links.desired import EngineLine, Line
+from tests.builders import patient
 
 LOCALHOST = b"127.0.0.1\tlocalhost"
 BEGIN = b"# relinkd begin"
@@ -51,7 +45,7 @@ OUTSIDE = [
 ]
 MESS = [b"1.2.3.4 db", b"172.17.0.2\tq h", b"", b"#\tq h", b" ", b"x" * 700, b"\xff", b"#  note"]
 
-law = settings(deadline=None)  # a busy machine is no broken law
+law = patient()
 
 
 def resolve(data: bytes, alias: str) -> set[str]:
@@ -84,11 +78,11 @@ def parts(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Wish:
-    slots: tuple[Slot, ...]
-    links: tuple[EngineLink, ...]
+    slots: tuple[Line, ...]
+    links: tuple[EngineLine, ...]
 
 
-def where(slots: Sequence[Slot], alias: str) -> set[str]:
+def where(slots: Sequence[Line], alias: str) -> set[str]:
     return {slot.address for slot in slots if slot.names[0] == alias and slot.address is not None}
 
 
@@ -99,9 +93,9 @@ def wishes(draw: st.DrawFn) -> Wish:
         more = draw(st.sampled_from([(), ("32e6de555e89", "src")]))
         for family in draw(st.sampled_from(FAMILIES)):
             address = draw(st.none() | st.sampled_from(ADDRESSES[family]))
-            slots.append(Slot((alias, *more), family, address))
+            slots.append(Line((alias, *more), family, address))
     linked = draw(st.sets(st.sampled_from(ALIASES)))
-    links = tuple(EngineLink(alias, where(slots, alias)) for alias in sorted(linked))
+    links = tuple(EngineLine(alias, where(slots, alias)) for alias in sorted(linked))
     return Wish(tuple(slots), links)
 
 
@@ -132,7 +126,7 @@ def states(data: bytes, edits: Sequence[Edit]) -> list[bytes]:
     return [apply(data, edits[:count]) for count in range(len(edits) + 1)]
 
 
-def check_outside(before: bytes, after: bytes, links: Sequence[EngineLink]) -> None:
+def check_outside(before: bytes, after: bytes, links: Sequence[EngineLine]) -> None:
     """Kept to the byte, but for the first one of the engine's own lines."""
     aliases = [re.escape(link.alias.lower().encode()) for link in links]
     old, new = cut(before)[0], cut(after)[0]
@@ -256,7 +250,7 @@ def straddling(draw: st.DrawFn) -> tuple[bytes, list[Wish]]:
     aliases = draw(st.lists(st.sampled_from(ALIASES), min_size=1, max_size=3, unique=True))
     address = st.sampled_from([None, *ADDRESSES[4]])
     wishes = [
-        Wish(tuple(Slot((alias,), 4, draw(address)) for alias in aliases), ())
+        Wish(tuple(Line((alias,), 4, draw(address)) for alias in aliases), ())
         for _ in range(draw(st.integers(2, 5)))
     ]
     data = LOCALHOST + b"\n"

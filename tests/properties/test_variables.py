@@ -6,7 +6,7 @@ import subprocess
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.core.variables import STYLES, Style, Variable, variables, written
+from reconciler.links.variables import STYLES, Style, Variable, variables, written
 from tests.builders import patient
 
 styles = st.sampled_from(STYLES)

@@ -7,12 +7,15 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from reconciler.core.hostsfile import Slot
-from reconciler.deliver.hosts import HostsFiles, Status
-from tests.engine.stack import Stack, until
+from reconciler.hosts.files import HostsFiles
+from reconciler.hosts.leased_write import Status
+from reconciler.hosts.plan import plan
+from reconciler.links.desired import Line
+from tests.engine.stack import Stack, run_relinkd, until
 from tests.fakes.engine import FakeEngine
 from tests.prove.trial import FAKE, Figures, Ground, trial
 
@@ -30,8 +33,8 @@ LONGEST = 0.02
 """Seconds that a writer lives at most; it writes about once in a tenth of a millisecond."""
 
 
-def _wish(address: str | None, count: int) -> list[Slot]:
-    return [Slot((alias,), 4, address) for alias in ALIASES[:count]]
+def _wish(address: str | None, count: int) -> list[Line]:
+    return [Line((alias,), 4, address) for alias in ALIASES[:count]]
 
 
 WISHES = [
@@ -44,7 +47,7 @@ WISHES = [
 ]
 
 
-def _meant(wish: list[Slot]) -> set[bytes]:
+def _meant(wish: list[Line]) -> set[bytes]:
     lines = (f"{slot.address:15} {slot.names[0]}" for slot in wish if slot.address)
     return {*BASE.splitlines(), *LATE.splitlines(), *(line.encode() for line in lines)}
 
@@ -58,11 +61,12 @@ def _said(data: bytes) -> list[bytes]:
 
 @trial("Killed while it writes", short=100, full=10_000, unit="kills of a writer", engines=(FAKE,))
 def killed_while_writing(ground: Ground, count: int) -> Figures:
-    """A process makes one hosts file say one thing after another, as fast as it can: few lines and
-    many, up, down, moved. In half of the files somebody's lines are behind the block, which then
-    grows over a page. It is killed at a random moment, and the next one goes on. Promised, after
-    each kill: what is not relinkd's is there to the byte, and every whole line is one that was
-    meant; after the next delivery there is one block, and it says what it should.
+    """A process delivers one content after another to one hosts file, as fast as it can: few lines
+    and many, up, down, moved. In half of the files, lines of another program follow the block,
+    which then grows over a page. The process is killed at a random moment, and the next one
+    continues. Promised after each kill: everything that is not relinkd's is there to the byte, and
+    every whole line is one that was wanted; after the next delivery there is one block, with the
+    content that was wanted.
     """
     chance = random.Random(11)
     path = ground.folder / OWNER / "hosts"
@@ -85,7 +89,7 @@ def killed_while_writing(ground: Ground, count: int) -> Figures:
             wrong += not _theirs_is_there(begun, left) or not {*_said(whole)} <= MAY_SAY
             wish = chance.choice(WISHES)
             with HostsFiles(ground.folder) as files:
-                assert files.deliver(OWNER, wish, ()).status is Status.DONE
+                assert files.deliver(OWNER, partial(plan, slots=wish)).status is Status.DONE
             now = path.read_bytes()
             wrong += now.count(b"# relinkd begin\n") != 1
             wrong += _begins(now) != now.count(b"# relinkd end\n")
@@ -115,7 +119,7 @@ def _write_for_ever(folder: Path, written: mmap.mmap) -> None:
     try:
         with HostsFiles(folder) as files:
             for wish in cycle(WISHES):
-                files.deliver(OWNER, wish, ())
+                files.deliver(OWNER, partial(plan, slots=wish))
                 written[:8] = (int.from_bytes(written[:8], "little") + 1).to_bytes(8, "little")
     finally:
         os._exit(1)
@@ -123,36 +127,38 @@ def _write_for_ever(folder: Path, written: mmap.mmap) -> None:
 
 @trial("relinkd killed under load", short=8, full=300, unit="kills of relinkd", engines=(FAKE,))
 def killed_under_load(ground: Ground, count: int) -> Figures:
-    """A source restarts without a pause, twenty containers link to it; relinkd is killed at a
-    random moment and started again. Promised, after each kill: every file still has its localhost
-    lines and no line without a name; after the next start, every link is right and every block
-    single.
+    """A source restarts without a pause, and twenty containers link to it. relinkd is killed at a
+    random moment and started again. Promised after each kill: every file still has its localhost
+    lines and no line without a name. Promised after the next start: every link is right, and every
+    file has a single block.
     """
     chance = random.Random(13)
     restarts = wrong = 0
     socket = ground.folder / "engine.sock"
-    with FakeEngine("28", socket=socket, root=ground.folder) as fake:
-        fake.containers_dir.mkdir(exist_ok=True)
-        with ground.on_fake(within=[]) as relinkd:
-            stack = Stack(fake.client, fake.containers_dir, relinkd)
-            db = stack.run("db")
-            webs = [stack.run(f"web{number}", "db") for number in range(RECIPIENTS)]
-            for _ in range(count):
-                deadline = time.monotonic() + chance.uniform(0.05, 0.3)
-                while time.monotonic() < deadline:
-                    stack.client.restart(db)
-                    restarts += 1
-                assert relinkd.stop(signal.SIGKILL) == -signal.SIGKILL
-                for web in webs:
-                    wrong += stack.lookup(web, "localhost") != ["127.0.0.1", "::1"]
-                    wrong += any(len(line.split()) < 2 for line in stack.hosts(web).splitlines())
-                relinkd.start()
-                where = stack.address(db)
-                for web in webs:
-                    stack.await_lookup(web, "db", where)
-                    wrong += stack.hosts(web).count("# relinkd begin\n") != 1
-                    wrong += stack.hosts(web).count("# relinkd end\n") != 1
-            until(lambda: relinkd.call("health") == "ok\n", "health")
+    with (
+        FakeEngine("28", socket=socket, root=ground.folder) as fake,
+        ground.on_fake(within=[]) as relinkd,
+    ):
+        stack = Stack(fake.client, fake.containers_dir, relinkd)
+        db = stack.run("db")
+        webs = [stack.run(f"web{number}", "db") for number in range(RECIPIENTS)]
+        for _ in range(count):
+            deadline = time.monotonic() + chance.uniform(0.05, 0.3)
+            while time.monotonic() < deadline:
+                stack.client.restart(db)
+                restarts += 1
+            assert relinkd.stop(signal.SIGKILL) == -signal.SIGKILL
+            for web in webs:
+                wrong += stack.lookup(web, "localhost") != ["127.0.0.1", "::1"]
+                wrong += any(len(line.split()) < 2 for line in stack.hosts(web).splitlines())
+            relinkd.start()
+            where = stack.address(db)
+            for web in webs:
+                stack.await_lookup(web, "db", where)
+                wrong += stack.hosts(web).count("# relinkd begin\n") != 1
+                wrong += stack.hosts(web).count("# relinkd end\n") != 1
+        asked = ("health", f"--run-dir={relinkd.run_dir}")
+        until(lambda: run_relinkd(*asked).stdout == "ok\n", "health")
     figures = Figures(
         {
             "restarts of the source": restarts,

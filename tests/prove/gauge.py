@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -121,7 +122,8 @@ class Gauge:
             os.close(stream)
 
     def _stream(self, cause_event: Callable[[], object]) -> int:
-        sockets = [self._take(fd) for fd, what in self._fds().items() if what[:7] == "socket:"]
+        named = (fd for fd, what in self._fds().items() if what[:7] == "socket:")
+        sockets = [taken for fd in named if (taken := self._take(fd)) is not None]
         try:
             self._stand_still(sockets)
             cause_event()
@@ -144,16 +146,18 @@ class Gauge:
             os.kill(self.pid, signal.SIGCONT)
             time.sleep(QUIET)
 
-    def _take(self, fd: int) -> int:
-        """Return a descriptor of the same open file."""
+    def _take(self, fd: int) -> int | None:
+        """Return a descriptor of the same open file; None if it was closed meanwhile."""
         pidfd = os.pidfd_open(self.pid)
         try:
             taken = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, pidfd, fd, 0)
         finally:
             os.close(pidfd)
-        if taken < 0:
-            raise OSError(ctypes.get_errno(), f"pidfd_getfd of {fd}")
-        return int(taken)
+        if taken >= 0:
+            return int(taken)
+        if ctypes.get_errno() == errno.EBADF:
+            return None
+        raise OSError(ctypes.get_errno(), f"pidfd_getfd of {fd}")
 
 
 def _waiting(fd: int) -> int:

@@ -22,7 +22,7 @@ def _main() -> None:
 
     def tell(*_: object) -> None:
         # All tasks of all loops; `all_tasks` asks for a loop, and there may be none yet.
-        every = asyncio.tasks._all_tasks  # type: ignore[attr-defined]
+        every = asyncio.tasks._all_tasks  # type: ignore[attr-defined] # no public way
         new = file.with_suffix(".new")
         new.write_text(str(sum(not task.done() for task in [*every])))
         new.replace(file)

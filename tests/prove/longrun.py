@@ -69,8 +69,8 @@ def at_rest(gauge: Gauge) -> Use:
 def million_events(ground: Ground, count: int) -> Figures:
     """Fifty containers with 250 links on a fake engine: they restart, others come and go with links
     of their own, networks come and go, names change. Promised: memory is flat from the second
-    quarter on; once it rests, relinkd has no more descriptors, connections, watches and tasks than
-    before; every line is right in the end.
+    quarter on; at rest afterwards, relinkd has no more descriptors, connections, watches and tasks
+    than before; every line is right in the end.
     """
     with (
         Apart(Stage, ground.folder, World(1, 50)) as stage,
@@ -104,11 +104,11 @@ def million_events(ground: Ground, count: int) -> Figures:
 
 @trial("An hour of churn", short=20, full=3600, unit="seconds of churn", engines=("28",))
 def churn(ground: Ground, count: int) -> Figures:
-    """A dozen containers, linked in a ring, on two networks of a real engine. Twice a second
-    one of them is restarted, stopped, started, killed, paused, renamed and named back, moved
-    between networks or made anew. Promised: memory is flat from the second quarter on; once it
-    rests, relinkd has no more descriptors, connections, watches and tasks than before; every line
-    is right in the end.
+    """A dozen containers, linked in a ring, on two networks of a real engine. Twice a second one of
+    them is restarted, stopped, started, killed, paused, renamed and renamed back, moved between
+    networks, or removed and made again. Promised: memory is flat from the second quarter on; at
+    rest afterwards, relinkd has no more descriptors, connections, watches and tasks than before;
+    every line is right in the end.
     """
     chance = random.Random(7)
     with ground.stack(within=INSIDE) as stack:

@@ -36,7 +36,7 @@ class Reading:
 def reading(path: Path, piece: int) -> Iterator[Reading]:
     """Have another process read a file while the block lasts."""
     found = Reading()
-    argv = ["nice", "-n19", sys.executable, __file__, str(path), str(piece)]
+    argv = [sys.executable, __file__, str(path), str(piece)]
     with Popen(argv, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "reading\n"

@@ -8,25 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from tests.prove.plot import plot
-from tests.prove.trial import PROOF, TRIALS, Trial
+from tests.prove.trial import ORDINARY, PROOF, TRIALS, Trial
 
 REPORT = PROOF.parent / "reliability.md"
-_HEAD = """# What was proved, and how
+_HEAD = """# Reliability
 
-Made by `make prove` from the figures in [proof/](proof/); a test compares the two. Each trial makes
-its fault for real, on private engines, and fails where a promise breaks; `make test` plays the same
-trials in short (`RELINKD_REPEATS=10 make test` for ten times as much). What broke stands here too.
+What was tried, how often, and what was seen. `make prove` makes this page from the figures in
+[proof/](proof/); a test compares the two. Each trial causes its fault for real, on private engines,
+and fails if a promise breaks. `make test` plays the same trials in short (`RELINKD_REPEATS=10 make
+test` for ten times as much). The page keeps what broke, too.
+"""
+_NOT_ORDINARY = """\
+Trials run every process at ordinary priority. The figures of these are older, and may be better
+than what ordinary priority gives:
 """
 
 
-def proofs() -> list[Mapping[str, Any]]:
-    """Return what is kept of each trial and engine."""
-    return [json.loads(path.read_text("utf-8")) for path in sorted(PROOF.glob("*.json"))]
+def proofs(kind: str = "trial") -> list[Mapping[str, Any]]:
+    """Return what is kept of each trial and engine, or of another kind that is kept there."""
+    kept = (json.loads(path.read_text("utf-8")) for path in sorted(PROOF.glob("*.json")))
+    return [each for each in kept if kind in each]
 
 
 def report(kept: Sequence[Mapping[str, Any]]) -> str:
     """Return the report on these."""
-    return "\n".join([_HEAD, *_sections(kept)])
+    return "\n".join([_HEAD, *_priorities(kept), *_sections(kept)])
 
 
 def pictures(kept: Sequence[Mapping[str, Any]]) -> dict[Path, str]:
@@ -56,6 +62,21 @@ def write() -> Path:
     return REPORT
 
 
+def _priorities(kept: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a sentence for each trial whose figures were not made at ordinary priority."""
+    sentences = []
+    for trial in TRIALS.values():
+        rows = [row for row in kept if row["trial"] == trial.name and row["scheduling"] != ORDINARY]
+        for how in sorted({row["scheduling"] for row in rows}):
+            engines = ", ".join(sorted(row["engine"] for row in rows if row["scheduling"] == how))
+            sentences.append(
+                f"- {trial.title} (on {engines}): {how}.".replace("a fake one", "a fake engine")
+            )
+    if sentences:
+        yield _NOT_ORDINARY
+        yield from [*sentences, ""]
+
+
 def _sections(kept: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for trial in TRIALS.values():
         rows = [proof for proof in kept if proof["trial"] == trial.name]
@@ -67,21 +88,24 @@ def _section(trial: Trial, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield f"## {trial.title}\n"
     yield f"{trial.what}\n"
     names = list(dict.fromkeys(name for row in rows for name in row["figures"]))
-    yield _row("", *(row["engine"] for row in rows))
-    yield _row(*["---"] * (len(rows) + 1))
-    yield _row("promise", *("held" if row["held"] else f"broken: {row['broken']}" for row in rows))
-    yield _row(trial.unit, *(f"{row['count']:,}" for row in rows))
+    yield table_row("", *(row["engine"] for row in rows))
+    yield table_row(*["---"] * (len(rows) + 1))
+    yield table_row(
+        "promise", *("held" if row["held"] else f"broken: {row['broken']}" for row in rows)
+    )
+    yield table_row(trial.unit, *(f"{row['count']:,}" for row in rows))
     for name in names:
-        yield _row(name, *(_number(row["figures"].get(name, "")) for row in rows))
+        yield table_row(name, *(_number(row["figures"].get(name, "")) for row in rows))
     yield ""
     for row in rows:
         if row["series"]:
             yield f"![{trial.title}: what relinkd used](proof/{_picture(row)})\n"
-    made = sorted({_made(row) for row in rows})
-    yield f"<sub>{'; '.join(made)}</sub>\n"
+    circumstances = sorted({made(row) for row in rows})
+    yield f"<sub>{'; '.join(circumstances)}</sub>\n"
 
 
-def _made(row: Mapping[str, Any]) -> str:
+def made(row: Mapping[str, Any]) -> str:
+    """Return when, by what and where something was measured."""
     return (
         f"{row['date']}, relinkd {row['relinkd']}, Python {row['python']}, "
         f"aiodocker {row['aiodocker']}, {row['machine']}"
@@ -92,5 +116,6 @@ def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
-def _row(*cells: object) -> str:
+def table_row(*cells: object) -> str:
+    """Return a row of a table."""
     return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.engine.stack import Stack, resolve, until
-from tests.lab.client import Client, EventStream
+from tests.lab.client import Client
+from tests.lab.connection import EventStream
 from tests.prove.reader import reading
 from tests.prove.resolvers import LIBRARIES, Change, binds, changes, lookups
 from tests.prove.trial import Figures, Ground, trial
@@ -60,13 +61,13 @@ def events_of(client: Client, *containers: str) -> Iterator[dict[str, Events]]:
 @trial("Torn reads", short=8, full=1000, unit="restarts of the source")
 def torn_reads(ground: Ground, count: int) -> Figures:
     """A source restarts again and again. Two readers outside read a linked recipient's hosts file
-    without a pause, whole and in pieces of 1,024 bytes; a resolver in two other recipients, one
-    with musl and one with glibc, looks up `localhost` and the alias without a pause. Promised: no
-    read is empty, cut or without `localhost`, every line that was ever read is one of the file's
-    own or names the source at an address that it had, no look-up of `localhost` fails, and none of
-    the alias from the first that found it until the source stops. `late` counts runs of the source
-    in which a look-up failed after its `start`, before the first that found it. The last rows are
-    the engine's own `--link` in the same run, read the same way.
+    without a pause, whole and in pieces of 1,024 bytes. Resolvers in two other recipients, one with
+    musl and one with glibc, look up `localhost` and the alias without a pause. Promised: no read is
+    empty, cut or without `localhost`; every line ever read is one of the file's own or gives the
+    source an address that it had; no look-up of `localhost` fails; and none of the alias fails from
+    the first that succeeds until the source stops. `late` counts the runs of the source in which a
+    look-up failed after its `start`, before the first that succeeded. The last rows are the
+    engine's own `--link` in the same run, read the same way.
     """
     with ground.stack() as stack, ExitStack() as readers:
         db = stack.run(ALIAS)
@@ -151,8 +152,8 @@ def never_wrong(ground: Ground, count: int) -> Figures:
     """A source stops and another container, the intruder, takes its address, again and again, while
     three more containers restart in loops. A third process watches the recipient's hosts file.
     Promised: the entry is gone before the intruder's `start`. The last rows are the engine's own
-    `--link` in the same run: how often it still named the address when the intruder ran; it does
-    so for ever.
+    `--link` in the same run: how often it still had the address when the intruder ran; it keeps it
+    for good.
     """
     wrong = own_wrong = 0
     ahead: list[float] = []

@@ -31,6 +31,8 @@ Figures = dict[str, int | float | str]
 
 
 REAL_ENGINES = ("20", "26", "28")
+ORDINARY = "ordinary"
+"""The scheduling of a trial in which no process has a priority over another."""
 FAKE = "fake"
 """The key of the fake engine, for what no real one can have so much of."""
 
@@ -148,8 +150,16 @@ def proof(done: Trial, ground: Ground, count: int) -> Mapping[str, object]:
         "held": not broken,
         "broken": broken,
         "figures": figures,
+        "scheduling": ORDINARY,
         "series": dict(ground.series),
         "seconds": round(time.monotonic() - begun),
+        **circumstances(),
+    }
+
+
+def circumstances() -> dict[str, str]:
+    """Return when something is measured, by what and where."""
+    return {
         "date": datetime.now(UTC).date().isoformat(),
         "relinkd": _commit(),
         "python": platform.python_version(),

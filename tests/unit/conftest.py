@@ -1,11 +1,18 @@
-"""The machine on which commands are tried."""
+"""Every unit test: structlog as it is imported; and the machine on which commands are tried."""
 
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.builders import container
 from tests.machine import Machine
+
+
+@pytest.fixture(autouse=True)
+def structlog_as_imported() -> None:
+    """Undo what a command set up: `capture_logs` needs loggers that are not cached."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.commands import FAILED, NO_ENGINE
-from reconciler.deliver import inplace
+from reconciler.hosts import leased_write
 from tests.builders import container
 from tests.machine import Known, Machine, other_writer
-from watchers.errors import EngineFailedError, EngineGoneError
+from watchers.errors import EngineGoneError, EngineRefusedError
 from watchers.model import ListAnswer, NetworkListAnswer
 
 FORBIDDEN = "403 Forbidden Request forbidden."
@@ -48,7 +48,7 @@ class TestFiles:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
     def test_a_daemon_that_has_the_file_open_is_no_problem(self, machine: Machine) -> None:
-        inplace.ignore_sigio()
+        leased_write.ignore_sigio()
         with machine.hosts("web").open("r+b") as file:
             assert found(machine) == []
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
@@ -56,10 +56,30 @@ class TestFiles:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
     @pytest.mark.parametrize(
+        ("release", "told"),
+        [
+            ("4.19.0-26-amd64", True),
+            ("5.2.21", True),
+            ("5.3.0", False),
+            ("6.1.0-41-cloud-amd64", False),
+            ("10.0-rc1", False),
+        ],
+    )
+    def test_a_kernel_that_leases_no_mounted_file(
+        self, machine: Machine, monkeypatch: pytest.MonkeyPatch, release: str, *, told: bool
+    ) -> None:
+        here = os.uname()
+        there = os.uname_result((here.sysname, here.nodename, release, here.version, here.machine))
+        monkeypatch.setattr(os, "uname", lambda: there)
+        lines = [line for line in found(machine) if "leases no file that is mounted" in line]
+        assert bool(lines) is told
+        assert all(release in line and "a second after" in line for line in lines)
+
+    @pytest.mark.parametrize(
         ("error", "mend"),
         [
             (errno.EACCES, "the capability LEASE is missing (cap_add: [DAC_OVERRIDE, LEASE])"),
-            (errno.EINVAL, "its file system has none; move Docker Root Dir"),
+            (errno.EINVAL, "its file system has no leases; move Docker Root Dir"),
         ],
     )
     def test_no_lease(
@@ -71,15 +91,21 @@ class TestFiles:
 
         monkeypatch.setattr("fcntl.fcntl", refused)
         (line,) = found(machine)
-        assert line.startswith("- web: no lease is to be had on the hosts file")
+        assert line.startswith("- web: the kernel grants no lease on the hosts file")
         assert mend in line
 
     @pytest.mark.parametrize(
-        ("user", "owner", "mend"),
+        ("user", "owner", "capable", "mend"),
         [
-            (1000, 0, "run relinkd as root"),
-            (0, 0, "the capability DAC_OVERRIDE is missing"),
-            (0, 100000, "it belongs to uid 100000, as where the engine remaps users"),
+            (1000, 0, False, "run relinkd as root"),
+            (0, 0, False, "the capability DAC_OVERRIDE is missing"),
+            (0, 0, True, "the file may be immutable"),
+            (
+                0,
+                100000,
+                False,
+                "it belongs to uid 100000, for example because the engine remaps users",
+            ),
         ],
     )
     def test_not_writable(
@@ -88,6 +114,8 @@ class TestFiles:
         monkeypatch: pytest.MonkeyPatch,
         user: int,
         owner: int,
+        *,
+        capable: bool,
         mend: str,
     ) -> None:
         path = machine.hosts("web")
@@ -96,6 +124,7 @@ class TestFiles:
         elif owner or not user:
             pytest.skip("only root gives files away")
         monkeypatch.setattr("os.geteuid", lambda: user)
+        monkeypatch.setattr("reconciler.hosts.leased_write._has_capability", lambda _: capable)
         monkeypatch.setattr("os.access", lambda where, _: Path(where) != path)
         (line,) = found(machine)
         assert line.startswith("- web: the hosts file cannot be written: ")
@@ -117,20 +146,17 @@ class TestFiles:
         machine.hosts("web").symlink_to("/etc/hosts")
         assert "- web: the hosts file cannot be opened: " in "\n".join(found(machine))
 
-    def test_the_hosts_own_file_that_is_not_mounted(self, machine: Machine) -> None:
-        missing = machine.folder / "no-such"
-        (line,) = found(machine, "--allow=host-names", f"--host-names-file={missing}")
-        assert line.startswith(f"- {missing}: No such file")
-        assert "mounted as a file and writable" in line
-
 
 class TestWatches:
     def test_a_limit_below_what_is_wanted(
         self, machine: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("reconciler.cli.access._watch_limit", lambda: 0)
+        monkeypatch.setattr("reconciler.cli.preflight._watch_limit", lambda: 0)
         (line,) = found(machine)
-        assert line.startswith("- 1 hosts files, but fs.inotify.max_user_watches is 0: raise it")
+        assert line.startswith(
+            "- 1 hosts files of recipients and 1 of sources to watch, but "
+            "fs.inotify.max_user_watches is 0: raise it"
+        )
 
     def test_one_that_is_reached_is_found_by_trying_where_no_daemon_has_them(
         self, machine: Machine, monkeypatch: pytest.MonkeyPatch
@@ -141,7 +167,7 @@ class TestWatches:
         monkeypatch.setattr("watchers.hostsfiles.Inotify", none)
         assert found(machine) == []
         answer = machine.run("check").stdout
-        assert "no `relinkd run` is at work" in answer
+        assert "no `relinkd run` uses this directory" in answer
         assert "- fs.inotify.max_user_instances is reached: raise it" in answer
 
 
@@ -152,15 +178,15 @@ class Guarded(Known):
 
     def _guard(self, what: str) -> None:
         if self.refused == what:
-            raise EngineFailedError(f"/v1.51/{what}: 403 {FORBIDDEN}")
+            raise EngineRefusedError(f"/v1.51/{what}: 403 {FORBIDDEN}")
 
-    async def containers(self, asked: int) -> ListAnswer:
+    async def containers(self, revision: int) -> ListAnswer:
         self._guard("containers")
-        return await super().containers(asked)
+        return await super().containers(revision)
 
-    async def networks(self, asked: int) -> NetworkListAnswer:
+    async def networks(self, revision: int) -> NetworkListAnswer:
         self._guard("networks")
-        return await super().networks(asked)
+        return await super().networks(revision)
 
     @asynccontextmanager
     async def stream(self, _: object) -> AsyncIterator[None]:
@@ -181,10 +207,10 @@ class TestEngine:
         async def open_engine(_: str | None) -> AsyncIterator[Known]:
             yield engine
 
-        monkeypatch.setattr("reconciler.cli.look.open_engine", open_engine)
+        monkeypatch.setattr("reconciler.cli.snapshot.open_engine", open_engine)
         (line,) = found(machine)
         assert f"refuses GET /{what}: " in line
-        assert "403 Forbidden Request forbidden.; something in front of the engine" in line
+        assert "403 Forbidden Request forbidden.; a proxy or plugin in front of the engine" in line
         assert f"{what.upper()}=1" in line
 
     def test_an_engine_that_goes_away_meanwhile_is_out_of_reach(
@@ -204,7 +230,7 @@ class TestEngine:
         (line,) = (line for line in result.stdout.splitlines() if "not tried" in line)
         assert line == (
             "not tried, since they act: POST /containers/{id}/restart, POST /containers/{id}/exec, "
-            "POST /exec/{id}/start, GET /exec/{id}/json; what guards the engine's socket, if "
-            "anything does, must let them pass for --allow restart,signal,exec"
+            "POST /exec/{id}/start, GET /exec/{id}/json; any proxy in front of the engine must "
+            "allow them for --allow restart,signal,exec"
         )
         assert result.exit_code == 0

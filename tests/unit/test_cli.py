@@ -107,15 +107,35 @@ class TestOutOfReach:
     def test_ssh_is_refused_with_what_to_do(self, args: list[str], tmp_path: Path) -> None:
         options = ["-H", "ssh://host", "--containers-dir", str(tmp_path)]
         result = CliRunner().invoke(cli, [*args, *options])
-        assert result.exit_code == NO_ENGINE
+        assert result.exit_code == USAGE
         assert "ssh -L" in result.stderr
 
-    def test_no_containers_directory_is_1(self, args: list[str], tmp_path: Path) -> None:
-        missing = str(tmp_path / "missing")
-        result = CliRunner().invoke(cli, [*args, "--containers-dir", missing])
+    def test_no_engine_is_said_before_no_directory(self, args: list[str], tmp_path: Path) -> None:
+        where, missing = f"unix://{tmp_path}/none.sock", str(tmp_path / "missing")
+        result = CliRunner().invoke(cli, [*args, "-H", where, "--containers-dir", missing])
+        assert result.exit_code == NO_ENGINE
+        assert where in result.stderr
+        assert missing not in result.stderr
+
+    def test_no_containers_directory_is_1_and_both_paths_are_said(
+        self, machine: Machine, args: list[str], tmp_path: Path
+    ) -> None:
+        machine.folder = tmp_path / "missing"
+        result = machine.run(*args)
         assert result.exit_code == FAILED
-        assert missing in result.stderr
+        assert f"there is no directory {machine.folder} here" in result.stderr
+        assert "the engine keeps its containers in /engine/containers" in result.stderr
         assert "--containers-dir" in result.stderr
+
+    def test_a_directory_of_another_engine_is_1_and_both_paths_are_said(
+        self, machine: Machine, args: list[str], tmp_path: Path
+    ) -> None:
+        machine.folder = tmp_path / "other"
+        (machine.folder / ("a" * 64)).mkdir(parents=True)
+        result = machine.run(*args)
+        assert result.exit_code == FAILED
+        assert f"{machine.folder} holds none of this engine's containers" in result.stderr
+        assert "/engine/containers" in result.stderr
 
 
 class TestLinks:
@@ -218,13 +238,6 @@ class TestCheck:
         assert len(lines) == 1
         assert lines[0].startswith("- two: x is claimed for db by two's label relinkd.links")
 
-    def test_a_wrong_directory_is_said(self, machine: Machine, tmp_path: Path) -> None:
-        (empty := tmp_path / "empty").mkdir()
-        machine.folder = empty
-        result = machine.run("check")
-        assert result.exit_code == FAILED
-        assert "Docker Root Dir" in result.stdout
-
 
 class TestSync:
     def test_makes_every_file_right(self, machine: Machine) -> None:
@@ -249,7 +262,16 @@ class TestSync:
         assert result.stdout == "web: db (IPv4) 10.0.0.2 -> 10.0.0.7\n"
         assert machine.hosts("web").read_bytes() == before
         machine.run("sync")
-        assert machine.run("sync", "--dry-run").stdout == ""
+        assert machine.run("sync", "--dry-run").stdout == "nothing would change\n"
+
+    def test_the_engines_own_true_line_would_not_change(self, machine: Machine) -> None:
+        machine.world.connect("db", "bridge", "172.17.0.2")
+        machine.world.add(container("old", engine_links=["db:webdb"]), bridge="172.17.0.9")
+        machine.file("old", HOSTS + b"172.17.0.2\twebdb 32e6de555e89 db\n")
+        assert machine.run("sync", "--dry-run").stdout == "nothing would change\n"
+        machine.file("old", HOSTS + b"172.17.0.3\twebdb 32e6de555e89 db\n")
+        would = machine.run("sync", "--dry-run").stdout
+        assert would == "old: webdb (IPv4) nothing -> 172.17.0.2\n"
 
     def test_beside_another_writer_is_1_and_says_who(self, machine: Machine) -> None:
         machine.world.connect("db", "back", "10.0.0.7")
@@ -266,7 +288,7 @@ def daemon(tmp_path: Path) -> Callable[[bytes], str]:
 
     def answer(line: bytes) -> str:
         server = socket.socket(socket.AF_UNIX)
-        server.bind(str(tmp_path / "health.sock"))
+        server.bind(str(tmp_path / "relinkd.sock"))
         server.listen()
 
         def serve() -> None:
@@ -302,6 +324,7 @@ class TestHealth:
         result = CliRunner().invoke(cli, ["health", "--run-dir", str(tmp_path)])
         assert result.exit_code == FAILED
         assert str(tmp_path) in result.stderr
+        assert "start `relinkd run`, or give the daemon's --run-dir\n" in result.stderr
 
     def test_of_the_environment(self, daemon: Callable[[bytes], str]) -> None:
         env = {"RELINKD_RUN_DIR": daemon(b"ok\n")}

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli import clean
+from reconciler.cli import clean_files
 from reconciler.cli.commands import FAILED
+from reconciler.control import Status
+from reconciler.settings import build
 from tests.builders import container
 from tests.machine import HOSTS, Machine, other_writer
 
@@ -31,7 +33,7 @@ def test_blocks_go_and_all_else_stays_to_the_byte(machine: Machine) -> None:
     machine.deliver("web")
     result = machine.run("clean")
     assert result.exit_code == 0
-    assert result.stdout == "web: the block of 2 lines taken out\n1 file cleaned\n"
+    assert result.stdout == "web: the block of 2 lines removed\n1 file cleaned\n"
     assert machine.hosts("web").read_bytes() == FOREIGN
     assert machine.run("clean").stdout == "nothing to clean\n"
 
@@ -45,7 +47,7 @@ def test_of_stopped_containers_too(machine: Machine) -> None:
 def test_the_engines_own_line_is_on_again_where_its_source_is_now(machine: Machine) -> None:
     _legacy(machine)
     result = machine.run("clean")
-    assert "old: the block of 1 line taken out; the engine's line turned on again for webdb" in (
+    assert "old: the block of 1 line removed; the engine's line turned on again for webdb" in (
         result.stdout
     )
     assert machine.hosts("old").read_bytes() == HOSTS + LINE.replace(b"10.0.0.2", b"172.17.0.7")
@@ -72,7 +74,9 @@ def test_dry_run_says_so_and_writes_nothing(machine: Machine) -> None:
     with other_writer(machine.folder):
         result = machine.run("clean", "--dry-run")
     assert result.exit_code == 0
-    assert result.stdout == "web: the block of 2 lines taken out\n1 file would be cleaned\n"
+    assert result.stdout == (
+        "web would have the block of 2 lines removed\n1 file would be cleaned\n"
+    )
     assert machine.hosts("web").read_bytes() == before
     machine.run("clean")
     assert machine.run("clean", "--dry-run").stdout == "nothing to clean\n"
@@ -124,14 +128,24 @@ def test_a_file_that_somebody_has_open_is_tried_again(
 def test_one_that_stays_open_is_1_and_the_others_are_cleaned(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clean, "PATIENCE", 0.05)
+    monkeypatch.setattr(clean_files, "PATIENCE", 0.05)
     machine.world.add(container("site", "db"), back="10.0.0.7")
     machine.file("site")
     machine.deliver("site")
     with machine.hosts("site").open("rb"):
         result = machine.run("clean")
     assert result.exit_code == FAILED
-    assert "site: not cleaned: somebody has the file open" in result.stderr
+    assert "site: not cleaned: a program keeps the hosts file open\n" in result.stderr
     assert machine.hosts("web").read_bytes() == HOSTS
     assert machine.run("clean").exit_code == 0
     assert machine.hosts("site").read_bytes() == HOSTS
+
+
+def test_beside_a_daemon_that_has_no_directory_it_is_refused(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = Status(build({}))
+    monkeypatch.setattr("reconciler.cli.clean.ask_daemon", lambda _: ("ok", status.answer()))
+    result = machine.run("clean", "--delivery=exec", "--allow=exec")
+    assert result.exit_code == FAILED
+    assert f"relinkd runs, process {os.getpid()}: stop it first" in result.stderr

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import get_args
 from unittest.mock import patch
 
 import anyio
@@ -18,7 +19,9 @@ from click.testing import CliRunner
 
 from reconciler.cli import completion
 from reconciler.cli.commands import COMMANDS, USAGE, cli
+from reconciler.links.reach import State
 from tests.builders import container
+from tests.machine import Known, Machine
 from watchers.errors import EngineGoneError
 from watchers.model import ListAnswer
 
@@ -49,16 +52,20 @@ def test_another_shell_is_wrong_usage() -> None:
     assert CliRunner().invoke(cli, ["completion", "tcsh"]).exit_code == USAGE
 
 
-def complete(line: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """What bash is told for TAB at the end of a line."""
-    asked = {
+def asked(line: str) -> dict[str, str]:
+    """What bash puts into the environment for TAB at the end of a line."""
+    return {
         "_RELINKD_COMPLETE": "bash_complete",
         "COMP_WORDS": line,
         "COMP_CWORD": str(len(line.split(" ")) - 1),
     }
+
+
+def complete(line: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """What the command tells bash."""
     return subprocess.run(
         [Path(sys.executable).with_name("relinkd")],
-        env={"PATH": os.environ["PATH"], **asked, **env},
+        env={"PATH": os.environ["PATH"], **asked(line), **env},
         capture_output=True,
         text=True,
         check=True,
@@ -73,10 +80,21 @@ def complete(line: str, **env: str) -> subprocess.CompletedProcess[str]:
         ("relinkd completion ", ["bash", "zsh", "fish"]),
         ("relinkd graph --format ", ["text", "mermaid", "dot", "svg"]),
         ("relinkd links --w", ["--watch"]),
+        ("relinkd links --state ", [*get_args(State), "gone"]),
+        ("relinkd links --state un", ["unreachable"]),
     ],
 )
 def test_commands_and_options_are_completed(line: str, wanted: list[str]) -> None:
-    assert [each.partition(",")[2] for each in complete(line).stdout.split()] == wanted
+    told = CliRunner().invoke(cli, env=asked(line), prog_name="relinkd").stdout
+    assert [each.partition(",")[2] for each in told.split()] == wanted
+
+
+def test_the_command_completes() -> None:
+    assert complete("relinkd completion ").stdout.split() == [
+        "plain,bash",
+        "plain,zsh",
+        "plain,fish",
+    ]
 
 
 def test_without_an_engine_a_line_is_left_in_peace(tmp_path: Path) -> None:
@@ -96,10 +114,10 @@ class Listing:
         self.asked = 0
         self.address: str | None = ""
 
-    async def containers(self, asked: int) -> ListAnswer:
+    async def containers(self, revision: int) -> ListAnswer:
         self.asked += 1
         await anyio.sleep(self._pause)
-        return ListAnswer(asked, tuple(container(name) for name in self._names))
+        return ListAnswer(revision, tuple(container(name) for name in self._names))
 
     @asynccontextmanager
     async def open(self, address: str | None) -> AsyncIterator[Listing]:
@@ -183,3 +201,24 @@ def test_whatever_fails_completes_nothing_and_says_nothing(
     assert _names() == []
     assert _names(config=tmp_path / "none.toml") == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("recipient", "typed", "wanted"),
+    [("web", "", ["cache", "db"]), ("/web", "d", ["db"]), ("db", "", []), ("nobody", "", [])],
+)
+def test_aliases_of_the_recipient_are_completed(
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    recipient: str,
+    typed: str,
+    wanted: list[str],
+) -> None:
+    @asynccontextmanager
+    async def open_engine(_: str | None) -> AsyncIterator[Known]:
+        yield Known(machine.world)
+
+    monkeypatch.setattr(completion, "open_engine", open_engine)
+    with click.Context(cli) as ctx:
+        ctx.params["recipient"] = recipient
+        assert completion.aliases(ctx, click.Argument(["alias"]), typed) == wanted

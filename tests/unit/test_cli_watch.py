@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import ExitStack
 
 import anyio
 import pytest
+from click.testing import CliRunner
 
-from reconciler.cli import watch
+from reconciler.cli import links, watch
 from reconciler.cli.commands import FAILED, NO_ENGINE
-from reconciler.core.report import Row
-from reconciler.deliver.hosts import HostsFiles
+from reconciler.hosts.files import HostsFiles
 from reconciler.settings import Settings
+from reconciler.views.report import Row
 from tests.builders import container
 from tests.machine import Known, Machine
 from watchers.errors import EngineGoneError
@@ -28,21 +29,26 @@ class Watched:
         self.rows: list[Row] = []
         files = stack.enter_context(HostsFiles(machine.folder))
         closed = stack.enter_context(HostsWatch())
-        self.it = watch._Watching(Settings(), files, closed, recipient, self.show)
+        self.it = watch._Watching(Settings(), files, closed, recipient, self)
         self.it._mirror = machine.world.mirror
         self.broken = False
+        self.began = 0
+        """Times that all were said to have been shown."""
 
-    def show(self, row: Row) -> None:
+    def show(self, found: Iterable[Row]) -> None:
         if self.broken:
             raise BrokenPipeError
-        self.rows.append(row)
+        self.rows += found
+
+    def begun(self) -> None:
+        self.began += 1
 
     def hear(self, *names: str) -> None:
         self.it.changed({self.machine.world.id(name) for name in names}, Hint("test"))
 
     def look(self) -> None:
         self.hear("db", "web", "api")
-        self.it.looked()
+        self.it.synced()
 
     async def said(self) -> set[tuple[str, str, str, str]]:
         """What was shown since it was last asked, once that is quiet."""
@@ -80,13 +86,15 @@ async def test_all_links_once_and_then_what_changes(machine: Machine, stack: Exi
     async def story() -> None:
         watched.hear("db", "web", "api")
         assert await watched.said() == set()  # the look is not complete
-        watched.it.looked()
+        watched.it.synced()
         assert await watched.said() == FIRST
         watched.hear("db")
-        watched.it.looked()
+        watched.it.synced()
         assert await watched.said() == set()
         world.disconnect("db", "back")
         watched.hear("db")
+        assert await watched.said() == set()  # relinkd has not written it yet
+        machine.deliver("web")
         assert await watched.said() == {("web", "db", "down", "")}
         gone = world.id("web")
         world.remove("web")
@@ -111,8 +119,9 @@ async def test_a_link_is_linked_when_it_is_in_the_file(machine: Machine, stack: 
     await watched.play(story)
 
 
-async def test_one_that_nobody_writes_has_failed(
-    machine: Machine, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("address", ["10.0.0.7", ""])
+async def test_an_address_that_nobody_writes_or_takes_out_has_failed(
+    machine: Machine, stack: ExitStack, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setattr(watch, "SETTLING", 0.03)
     watched = Watched(machine, stack)
@@ -120,9 +129,12 @@ async def test_one_that_nobody_writes_has_failed(
     async def story() -> None:
         watched.look()
         assert await watched.said() == FIRST
-        machine.world.connect("db", "back", "10.0.0.7")
+        if address:
+            machine.world.connect("db", "back", address)
+        else:
+            machine.world.disconnect("db", "back")
         watched.hear("db")
-        assert await watched.said() == {("web", "db", "failed", "10.0.0.7")}
+        assert await watched.said() == {("web", "db", "failed", address)}
 
     await watched.play(story)
 
@@ -209,3 +221,33 @@ async def test_a_reader_that_goes_away_ends_it(machine: Machine, stack: ExitStac
 
     with pytest.raises(BrokenPipeError):
         await watched.play(story)
+
+
+async def test_once_all_is_shown_it_is_said_so_once(machine: Machine, stack: ExitStack) -> None:
+    for name in ("web", "api"):
+        machine.world.remove(name)
+    watched = Watched(machine, stack)
+
+    async def story() -> None:
+        watched.hear("db")
+        assert await watched.said() == set()
+        assert watched.began == 0  # it has not looked yet
+        watched.it.synced()
+        assert await watched.said() == set()
+        assert watched.began == 1
+        watched.look()
+        await watched.said()
+        assert watched.began == 1
+
+    await watched.play(story)
+
+
+def test_there_being_none_is_said(machine: Machine) -> None:
+    printed: list[Row] = []
+    wanted = links._Wanted("web", "failed", gathering=True)
+    with CliRunner().isolation() as (_, err, _):
+        printer = links._Printer(wanted, printed.append)
+        printer.show([])
+        printer.begun()
+        assert err.getvalue() == b"relinkd: no link of web is failed; waiting for the first\n"
+    assert machine.run("links", "--state", "failed").stderr.endswith("no link is failed\n")

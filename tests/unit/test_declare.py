@@ -1,11 +1,6 @@
 import pytest
 
-from reconciler.core.declare import (
-    MOST,
-    Declaration,
-    alias_problem,
-    declarations,
-)
+from reconciler.links.declare import MOST, Declaration, alias_problem, declarations
 from tests.builders import compose, container, id_of
 
 
@@ -35,6 +30,8 @@ class TestForm:
             ("my_db.2", "my_db.2", "my_db.2", None),
             ("db:a.b.example", "db", "a.b.example", None),
             ("db:_x", "db", "_x", None),
+            ("//db", "db", "db", None),
+            ("node-a//shop/db:d@published", "shop/db", "d", "published"),
         ],
     )
     def test_source_alias_network(
@@ -44,6 +41,23 @@ class TestForm:
         assert (got.source, got.alias, got.network) == (source, alias, network)
         assert got.problem is None
         assert got.kind == "label"
+
+    @pytest.mark.parametrize(
+        ("text", "host", "whole"),
+        [
+            ("db", None, "db"),
+            ("/db", None, "/db"),
+            ("shop/db", None, "shop/db"),
+            ("//db", "", "//db"),
+            ("//shop/db", "", "//shop/db"),
+            ("node-a//db", "node-a", "node-a//db"),
+            ("a.example//shop/db:d", "a.example", "a.example//shop/db"),
+            ("10.99.0.2//db", "10.99.0.2", "10.99.0.2//db"),
+        ],
+    )
+    def test_host(self, text: str, host: str | None, whole: str) -> None:
+        got = one(text)
+        assert (got.host, got.whole_source, got.problem) == (host, whole, None)
 
     def test_default_alias_is_the_last_part_of_source(self) -> None:
         assert [each.alias for each in declared("db /cache shop/queue")] == ["db", "cache", "queue"]
@@ -58,6 +72,7 @@ class TestForm:
 
     def test_says_itself_in_full(self) -> None:
         assert [each.text for each in declared("db shop/q:x@net")] == ["db:db", "shop/q:x@net"]
+        assert [each.text for each in declared("a//db //p/q:x@net")] == ["a//db:db", "//p/q:x@net"]
 
 
 class TestRefused:
@@ -73,7 +88,15 @@ class TestRefused:
             "db@back:x",
             "db@a@b",
             "a/b/c",
-            "//db",
+            "///db",
+            "//",
+            "a//",
+            "a//db/",
+            "a//b//c",
+            "a/b//db",
+            "-a//db",
+            "a//p/s/x",
+            "fd00::1//db",
             "/shop/db",
             "shop/",
             "/",
@@ -102,6 +125,9 @@ class TestRefused:
             "db:#",
             "db:" + "a" * 64,
             "db:" + ".".join(["a" * 60] * 5),
+            "db:1",
+            "db:10.0.0.2",
+            "db:0x7f.1",
             "db:localhost",
             "db:LocalHost",
             "db:ip6-loopback",
@@ -149,7 +175,7 @@ class TestRefused:
         assert found[0].problem is None
         assert found[-1].problem
 
-    @pytest.mark.parametrize("alias", ["db", "a" * 63, "A-b_c", "1", "x.y"])
+    @pytest.mark.parametrize("alias", ["db", "a" * 63, "A-b_c", "1a", "x.y"])
     def test_good_aliases(self, alias: str) -> None:
         assert alias_problem(alias, "web") is None
 
@@ -197,6 +223,10 @@ class TestKinds:
             ("/r", "r", "back"),
             ("/s", "t", "front"),
         ]
+
+    def test_an_endpoint_link_to_what_can_be_no_container_is_left_out(self) -> None:
+        whole = container("web", endpoint_links={"back": ["a b:x", "/db:y"]})
+        assert [each.source for each in declarations(whole)] == ["/db"]
 
     def test_order_of_precedence(self) -> None:
         got = [each.kind for each in declarations(self.ALL)]

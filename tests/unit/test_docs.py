@@ -1,4 +1,4 @@
-"""What the pages of docs/ name is there: tests, files, commands, flags, labels."""
+"""What the pages name exists: tests, files, commands, flags, labels, pages and their headings."""
 
 from __future__ import annotations
 
@@ -11,20 +11,31 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.commands import COMMANDS, cli
+from tests.conftest import REAL
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(ROOT.glob("docs/*.md"))
+DOCS = sorted(ROOT.glob("docs/*.md"))
+PAGES = [
+    *DOCS,
+    *(ROOT / name for name in ("CONTRIBUTING.md", "README.md", "SECURITY.md", "deploy/README.md")),
+]
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 TEST = re.compile(r"tests/[\w/]+\.py(?:::\w+)+")
 FILE = re.compile(r"\b(?:tests|docs|deploy|reconciler|watchers)/[\w/.-]*\w")
 COMMAND = re.compile(r"(?<![\w./-])relinkd +(-*[a-z][a-z-]*)([^\n`|)]*)")
-FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
-LABEL = re.compile(r"(?<![\w./-])relinkd\.[a-z][a-z-]*")
+FLAG = re.compile(r"(?<![\w-])--?[A-Za-z][a-z-]*")
+LABEL = re.compile(r"(?<![\w./-])relinkd\.[a-z][a-z-]*\b(?!\.\w)")  # not relinkd.rules.yml
 
 
 def told(text: str) -> str:
-    """Leave out the marks that relinkd makes in files, which are no commands."""
-    return re.sub("# relinkd (begin|end)", "# mark", text)
+    """Leave out what is no command and no file of ours.
+
+    That are the marks that relinkd makes in files, a container that is called relinkd, and the
+    folder that a reader makes for wheels.
+    """
+    text = re.sub("# relinkd (begin|end|more)", "# mark", text).replace("deploy/wheels", "wheels")
+    before = "--name|--volumes-from|docker (?:exec|rename|stop|rm|logs -n 1)"
+    return re.sub(f"({before}) relinkd(?![-/])", r"\1 it", text)
 
 
 def written_in(file: Path) -> Iterator[str]:
@@ -63,11 +74,13 @@ def flags(command: str) -> set[str]:
 
 def wrong_commands(text: str) -> list[str]:
     """Return the commands that a page names and `--help` does not, and flags that they lack."""
-    listed = CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")[2]
+    options, _, listed = CliRunner().invoke(cli, ["--help"]).output.partition("Commands:")
     known = {words[0] for line in listed.splitlines() if (words := line.split())}
     found = []
     for code in CODE.findall(told(text)):
         for command, rest in COMMAND.findall(code):
+            if command in FLAG.findall(options):
+                continue
             if command not in known & set(COMMANDS):
                 found.append(f"relinkd {command}")
             else:
@@ -86,7 +99,7 @@ def unknown_flags(text: str, theirs: frozenset[str]) -> list[str]:
 
 def known_labels() -> set[str]:
     """Return the labels that the rooms of decisions have a name for."""
-    trees = [ast.parse(file.read_text()) for file in ROOT.glob("reconciler/core/*.py")]
+    trees = [ast.parse(file.read_text()) for file in ROOT.glob("reconciler/links/*.py")]
     named = [node.value for tree in trees for node in tree.body if isinstance(node, ast.Assign)]
     texts = [node.value for node in named if isinstance(node, ast.Constant)]
     return {text for text in texts if isinstance(text, str) and LABEL.fullmatch(text)}
@@ -97,14 +110,30 @@ def wrong_labels(text: str) -> list[str]:
     return [each for each in LABEL.findall(told(text)) if each not in known_labels()]
 
 
-DOCKERS = frozenset({"--link", "--name", "--rm", "-P", "-p"})
-"""Flags of `docker run` that the pages speak of."""
+DOCKERS = frozenset(
+    {
+        "--add-host",
+        "--container-label",
+        "--ip",
+        "--ip-range",
+        "--label",
+        "--link",
+        "--name",
+        "--rm",
+        "--security-opt",
+        "-P",
+        "-e",
+        "-p",
+        "-v",
+    }
+)
+"""Flags of `docker run` and of services that the pages speak of."""
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def test_there_are_pages() -> None:
-    assert {page.name for page in PAGES} >= {"migrate.md", "seed.md"}
+    assert {page.name for page in PAGES} >= {"README.md", "migrate.md", "seed.md"}
 
 
 @each_page
@@ -130,8 +159,42 @@ def test_every_label_that_a_page_names_is_known(page: Path) -> None:
 
 @each_page
 def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+    links = re.findall(r"\]\((?!https://)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what a link can say behind `#`: the headings, as Markdown renderers spell them."""
+    headings = re.findall(r"^#+ (.+)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@each_page
+def test_every_heading_that_a_page_links_to_is_there(page: Path) -> None:
+    links = re.findall(r"\]\((?!https://)([^)#]*)#([^)]+)\)", page.read_text())
+    missing = [
+        f"{to}#{heading}"
+        for to, heading in links
+        if heading not in anchors(page.parent / to if to else page)
+    ]
+    assert missing == []
+
+
+def test_the_index_names_every_page_once() -> None:
+    named = re.findall(
+        r"^\| \[[^]]+\]\(([a-z-]+\.md)\)", (ROOT / "docs/index.md").read_text(), re.MULTILINE
+    )
+    assert sorted(named) == sorted(page.name for page in DOCS if page.name != "index.md")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_the_engines_are_those_of_the_tests(page: str) -> None:
+    *others, newest = REAL
+    assert f"Docker {', '.join(others)} and {newest}" in (ROOT / page).read_text()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def test_the_seed_has_a_test_in_every_row() -> None:
@@ -155,6 +218,7 @@ def test_the_seed_has_a_test_in_every_row() -> None:
         ("`relinkd lnks`", ["relinkd lnks"]),
         ("`relinkd links --wach`", ["links --wach"]),
         ("`relinkd links --watch` or `relinkd env web -H x`", []),
+        ("`relinkd --version` or `relinkd --versoin`", ["relinkd --versoin"]),
         ("```console\n$ relinkd sink\n```\n", ["relinkd sink"]),
         ("```console\n$ relinkd env web | sed -E s > x\n```\n", []),
         ("relinkd says so", []),

@@ -1,87 +1,23 @@
-"""Drawings: nothing overlaps, nothing hostile gets through, and the same is drawn the same."""
+"""Drawings: where each thing is, in which column, and as text."""
 
 from __future__ import annotations
 
-import random
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from reconciler.core.draw import FORMATS, STYLES, Edge, Node, Picture, arrange, picture, svg, text
-from reconciler.core.hostsfile import apply, plan
-from reconciler.core.layers import BULGE, Layout, Point
-from reconciler.core.report import Row, owners
+from reconciler.cli.graph import FORMATS
+from reconciler.views.graph import Picture, text
+from reconciler.views.graph_layout import BULGE, TALLEST, Layout, Point
+from reconciler.views.graph_svg import arrange, svg
 from tests.builders import World, compose, container, network
-from tests.machine import HOSTS, Machine
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def draw(world: World, foreign: Mapping[str, bytes] | None = None) -> Picture:
-    """The picture of a world whose hosts files are right, with foreign lines in some."""
-    files = []
-    for owner in owners(world.graph, world.mirror):
-        want = world.desired(owner.name)
-        data = HOSTS + (foreign or {}).get(owner.name, b"")
-        files.append((want, apply(data, plan(data, want.slots, want.engine_links).edits)))
-    return picture(files, world.mirror)
-
-
-def links(declared: Mapping[str, Sequence[str]]) -> Picture:
-    """Containers that all run, on one network, each linking to those named."""
-    world = World(network("back"))
-    for at, (name, sources) in enumerate(declared.items()):
-        made = container(name, " ".join(sources) if sources else None)
-        world.add(made, back=f"10.0.{at // 250}.{at % 250 + 1}")
-    return draw(world)
-
-
-def mixed() -> World:
-    world = World(network("back"), network("front"))
-    world.add(container("db"), back="10.0.0.2")
-    world.add(container("cache", state="exited"))
-    world.add(container("queue"), front="10.1.0.7")
-    world.add(container("api", "db:database cache queue worker"), back="10.0.0.3")
-    world.add(container("worker", "api db"), back="10.0.0.4")
-    world.add(container("web", "api db:store mail localhost"), back="10.0.0.5")
-    world.add(container("batch", "db", state="exited"))
-    world.add(container("shop-web-1", "sess", labels=compose("shop", "web")), back="10.0.0.20")
-    for number in (1, 2):
-        made = container(f"shop-sess-{number}", labels=compose("shop", "sess", number))
-        world.add(made, back=f"10.0.0.2{number}")
-    return world
-
-
-def numbered(count: int, sources: Mapping[int, Sequence[int]]) -> Picture:
-    return links({f"c{at}": [f"c{one}" for one in sources.get(at, ())] for at in range(count)})
-
-
-def many(seed: int, count: int, nodes: int) -> Picture:
-    chance = random.Random(seed)
-    sources: dict[int, list[int]] = {}
-    pairs = {(chance.randrange(nodes), chance.randrange(nodes)) for _ in range(count * 2)}
-    for recipient, source in sorted(pairs)[:count]:
-        sources.setdefault(recipient, []).append(source)
-    return numbered(nodes, sources)
-
-
-SHAPES = {
-    "mixed": lambda: draw(mixed()),
-    "one": lambda: numbered(2, {1: [0]}),
-    "itself": lambda: numbered(1, {0: [0]}),
-    "each other": lambda: numbered(2, {0: [1], 1: [0]}),
-    "circle": lambda: numbered(7, {at: [(at + 1) % 7] for at in range(7)}),
-    "circles": lambda: many(3, 40, 8),
-    "star": lambda: numbered(40, {at: [0] for at in range(1, 40)}),
-    "fan": lambda: numbered(40, {0: list(range(1, 40))}),
-    "chain with a hub": lambda: numbered(12, {at: [at - 1, 0] for at in range(2, 12)}),
-    "many": lambda: many(1, 120, 40),
-    "more": lambda: many(2, 200, 150),
-}
+from tests.drawings import EXAMPLES, draw, drawn, example
+from tests.machine import Machine
+from tests.unit.draw_parts import SHAPES, SVG, links, mixed, numbered
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -164,114 +100,49 @@ class TestLayers:
         assert x["a"] < x["b"] == x["c"]
 
 
-class TestSvg:
-    def test_texts_are_within_their_boxes(self) -> None:
-        world = mixed()
-        world.add(container("n" * 90, f"db:{'a' * 60} {'s' * 80}:x"), back="10.0.0.99")
+class TestColumns:
+    def columns(self, placed: Layout) -> dict[float, float]:
+        """How far down each column goes, by where it begins."""
+        found: dict[float, float] = {}
+        for box in placed.boxes.values():
+            found[box.x] = max(found.get(box.x, 0.0), box.y + box.height)
+        return found
+
+    def test_a_layer_that_would_be_too_tall_stands_in_several(self) -> None:
+        few, hub = (numbered(count, {at: [0] for at in range(1, count)}) for count in (8, 56))
+        assert len(self.columns(arrange(few))) == 2
+        columns = self.columns(arrange(hub))
+        assert len(columns) == 1 + 5  # 55 boxes of 57, and 18 between them
+        assert max(columns.values()) < TALLEST * 1.2
+        counts = Counter(box.x for box in arrange(hub).boxes.values())
+        assert {count for x, count in counts.items() if x > 0} == {11}
+
+    def test_stacks_that_nothing_joins_stand_beside_each_other(self) -> None:
+        pairs = numbered(200, {at: [at - 1] for at in range(1, 200, 2)})
+        placed = arrange(pairs)
+        assert placed.height < 100 * 70 / 3
+        assert placed.width > 1000
+        one, two = (placed.boxes[node.key] for node in pairs.nodes[:2])
+        assert abs(one.y - two.y) < 60  # of one pair
+        assert one.x < two.x
+
+    def test_the_order_in_a_column_is_that_of_the_stack(self) -> None:
+        world = World(network("back"))
+        world.add(container("zoo-db-1", labels=compose("zoo", "db")), back="10.0.0.2")
+        for at, (project, service) in enumerate(
+            (("zoo", "a"), ("ark", "z"), ("ark", "b"), ("zoo", "c")), 3
+        ):
+            labels = compose(project, service)
+            made = container(f"{project}-{service}-1", "/zoo-db-1:db", labels=labels)
+            world.add(made, back=f"10.0.0.{at}")
         drawn = draw(world)
-        boxes = iter(arrange(drawn).boxes.values())
-        seen = 0
-        for group in ET.fromstring(svg(drawn)).iterfind(f"{SVG}g/{SVG}g[{SVG}rect]"):
-            if group.find(f"{SVG}title") is None:
-                continue  # of the legend
-            box = next(boxes)
-            by_line: dict[str, list[tuple[float, float]]] = {}
-            for each in group.iter(f"{SVG}text"):
-                wide = len(each.text or "") * 12 * 0.602
-                x = float(each.attrib["x"])
-                left = x - wide if each.get("text-anchor") == "end" else x
-                by_line.setdefault(each.attrib["y"], []).append((left, left + wide))
-                seen += 1
-            for (begin, end), (other, last) in by_line.values():
-                assert 0 < begin < end < other < last < box.width
-        assert seen > 40
-
-    def test_each_state_has_colour_line_head_and_icon_of_its_own(self) -> None:
-        assert len({style.icon for style in STYLES.values()}) == len(STYLES) - 1
-        looks = {(style.dash, style.width, style.icon) for style in STYLES.values()}
-        assert len(looks) == len(STYLES)
-        assert len({style.dot for style in STYLES.values()}) == len(STYLES)
-        drawn = draw(mixed(), {"web": b"192.0.2.1 store\n"})
-        root = ET.fromstring(svg(drawn))
-        states = {edge.row.state for edge in drawn.edges}
-        assert states == set(STYLES) - {"failed"}
-        assert {each.attrib["id"] for each in root.iter(f"{SVG}marker")} == states
-        said = {each.text for each in root.iter(f"{SVG}text")}
-        assert states <= said
-
-    def test_every_link_is_an_arrow_and_says_why_it_is_in_its_state(self) -> None:
-        drawn = draw(mixed())
-        root = ET.fromstring(svg(drawn))
-        heads = [each for each in root.iter(f"{SVG}path") if "marker-end" in each.attrib]
-        legend = len({edge.row.state for edge in drawn.edges})
-        assert len(heads) == sum(len(edge.sources) for edge in drawn.edges) + legend
-        tips = " ".join(each.text or "" for each in root.iter(f"{SVG}title"))
-        for edge in drawn.edges:
-            assert edge.row.reason in tips
-
-    @pytest.mark.parametrize(
-        ("count", "sources"),
-        [
-            (501, {at: [at - 1] for at in range(1, 501)}),
-            (501, {at: [0] for at in range(1, 501)}),
-            (251, {at: [at - 1, 0] for at in range(2, 251)}),
-            (500, {at: [(at + 1) % 500] for at in range(500)}),
-        ],
-        ids=["chain", "star", "hub", "circle"],
-    )
-    def test_500_links_take_less_than_a_second(
-        self, count: int, sources: dict[int, list[int]]
-    ) -> None:
-        drawn = numbered(count, sources)
-        began = time.process_time()
-        svg(drawn)
-        assert time.process_time() - began < 1
-
-    def test_500_links_at_random_too(self) -> None:
-        drawn = many(1, 500, 100)
-        assert len(drawn.edges) > 480
-        began = time.process_time()
-        svg(drawn)
-        assert time.process_time() - began < 1
-
-
-EVIL = "]]>\"'<script>&amp;\n\\n%%{init}%% -->|x| --\x00\x1b[2J\u202e\ud800\uffff#;`\\"
-
-
-def hostile() -> Picture:
-    node = Node("k" + EVIL, EVIL, "running", EVIL)
-    row = Row(EVIL, EVIL, EVIL, EVIL, "waiting", (EVIL,), EVIL, held=False, reason=EVIL)
-    other = Node("other", "other", "missing", "no such container")
-    return Picture((node, other), (Edge(node.key, (other.key, node.key), row),))
-
-
-class TestHostile:
-    def test_svg_is_well_formed_and_holds_no_element_of_theirs(self) -> None:
-        drawing = svg(hostile())
-        tags = {each.tag.removeprefix(SVG) for each in ET.fromstring(drawing).iter()}
-        assert tags == {"svg", "title", "defs", "marker", "path", "rect", "g", "text"}
-
-    @pytest.mark.parametrize("form", FORMATS)
-    def test_all_is_printable(self, form: str) -> None:
-        drawing = FORMATS[form](hostile())
-        assert all(char.isprintable() or char == "\n" for char in drawing)
-        drawing.encode()
-
-    def test_mermaid_keeps_its_grammar(self) -> None:
-        lines = FORMATS["mermaid"](hostile()).splitlines()
-        arrow = r'n\d (-->|-\.->|--x|--o|==>|---)\|"[\w .,:/()#;-]*"\| n\d'
-        box = r'n\d(\[|\(|\{\{)"[\w .,:/()#;-]*"(\]|\)|\}\}):::\w+'
-        for line in lines[1:]:
-            assert re.fullmatch(rf"  ({arrow}|{box}|(linkStyle|classDef) [\w #:,-]+)", line)
-
-    def test_dot_keeps_its_grammar(self) -> None:
-        quoted = r'"(?:[^"\\]|\\.)*"'
-        attribute = rf"\w+=(?:{quoted}|[\w.]+)"
-        line = rf"  (?:n\d(?: -> n\d)?|node|edge) \[{attribute}(?:, {attribute})*\];"
-        head, rank, *lines, end = FORMATS["dot"](hostile()).splitlines()
-        assert (head, rank, end) == ("digraph relinkd {", "  rankdir=LR;", "}")
-        assert lines
-        assert all(re.fullmatch(line, each) for each in lines)
+        boxes = arrange(drawn).boxes
+        names = {node.key: node.name for node in drawn.nodes}
+        down = sorted(boxes, key=lambda key: (-boxes[key].x, boxes[key].y))
+        assert [names[key] for key in down] == [
+            *("ark-b-1", "ark-z-1", "zoo-a-1", "zoo-c-1"),
+            "zoo-db-1",
+        ]
 
 
 class TestText:
@@ -343,6 +214,34 @@ def test_a_bare_source_of_compose_is_shown_in_its_project() -> None:
     }
 
 
-def test_containers_are_drawn_by_name() -> None:
+def test_containers_are_drawn_by_stack_and_then_by_name() -> None:
     names = [node.name for node in draw(mixed()).nodes]
-    assert names == sorted(names)
+    alone = [name for name in names if not name.startswith("shop-")]
+    assert names == [*sorted(alone), "shop-sess-1", "shop-sess-2", "shop-web-1"]
+
+
+def test_a_second_replica_comes_before_a_tenth(machine: Machine) -> None:
+    for number in (10, 2, 1):
+        made = container(f"job-{number}", "db", labels=compose("job", "job", number))
+        machine.world.add(made, back=f"10.0.1.{number}")
+        machine.file(made.name)
+    numbered = ["job-1", "job-2", "job-10"]
+    drawn = machine.run("graph").stdout
+    assert [name for name in re.findall(r"^\S+", drawn, re.MULTILINE) if "job" in name] == numbered
+    rows = machine.run("links").stdout.splitlines()
+    assert [row.split()[0] for row in rows if row.startswith("job")] == numbered
+    nodes = [node.name for node in draw(machine.world).nodes]
+    assert [name for name in nodes if name.startswith("job-")] == numbered
+
+
+def test_only_the_links_of_one_recipient(machine: Machine) -> None:
+    assert machine.run("graph", "--only", "api").stdout.splitlines()[0] == "api (running)"
+    assert "web" not in machine.run("graph", "--only", "api").stdout
+    assert "no container 'nobody'" in machine.run("graph", "--only", "nobody").stderr
+
+
+def test_the_examples_of_the_docs_are_drawn_as_now() -> None:
+    for path, drawing in drawn():
+        assert path.read_text() == drawing, "python -m tests.drawings draws it again"
+    counts = [len(example(stacks).edges) for stacks in EXAMPLES.values()]
+    assert [count // 50 for count in counts] == [0, 1, 1, 10]

@@ -2,8 +2,9 @@
 
 import pytest
 
-from reconciler.core.declare import Declaration
-from reconciler.core.graph import LinkGraph, is_id
+from reconciler.links.declare import Declaration
+from reconciler.links.graph import LinkGraph
+from reconciler.links.sources import is_id
 from tests.builders import World, compose, container, id_of, network
 from watchers.mirror import Mirror
 
@@ -24,10 +25,25 @@ ALL = {"web0", "web1", "web2"}
 
 
 class TestAffected:
-    @pytest.mark.parametrize("action", ["die", "destroy", "pause", "connect"])
+    @pytest.mark.parametrize("action", ["die", "destroy", "pause"])
     def test_the_recipients_of_a_source(self, action: str) -> None:
         there = world()
-        there.hear(action, "db", "back" if action == "connect" else "")
+        there.hear(action, "db")
+        assert there.affected == ALL
+
+    def test_the_recipients_of_a_source_that_joins_once_the_network_has_answered(self) -> None:
+        there = world()
+        there.hear("die", "db")
+        there.hear("connect", "db", "back")
+        assert there.affected == set()
+        there.connect("db", "back", "10.0.0.2")
+        assert there.affected == ALL
+
+    def test_the_recipients_of_a_source_that_joins_one_network_and_leaves_another(self) -> None:
+        there = world()
+        there.hear("connect", "db", "front")
+        assert there.affected == set()
+        there.disconnect("db", "back")
         assert there.affected == ALL
 
     def test_nobody_where_nobody_links(self) -> None:
@@ -123,8 +139,8 @@ class TestAffected:
         assert there.affected == set()
 
     def test_nothing_for_nothing(self) -> None:
-        assert LinkGraph().affected([], Mirror()) == set()
-        assert LinkGraph().affected(["nobody"], Mirror()) == set()
+        assert LinkGraph().update([], Mirror()) == set()
+        assert LinkGraph().update(["nobody"], Mirror()) == set()
 
 
 class TestDeclared:
@@ -172,5 +188,5 @@ class TestDeclared:
         ("", False),
     ],
 )
-def test_an_id_has_at_least_12_hex_digits(text: str, wanted: bool) -> None:  # noqa: FBT001
+def test_an_id_has_at_least_12_hex_digits(text: str, wanted: bool) -> None:
     assert is_id(text) is wanted

@@ -1,6 +1,7 @@
 import pytest
 
-from tests.lab.client import Client, CreateOptions, create_body, demultiplex
+from tests.lab.client import Client, demultiplex
+from tests.lab.create import CreateOptions, create_body
 
 
 def test_a_body_without_options_is_the_plain_busybox() -> None:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
-import anyio
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reconciler import metrics
-from reconciler.controller import Controller
-from reconciler.deliver.hosts import HostsFiles
-from reconciler.metrics import Metrics, serve
+from reconciler.web import metrics
+from reconciler.web.metrics import Metrics
 from tests.builders import World, container, network
 from tests.machine import HOSTS
 from tests.unit.test_output import quoted, table
+from tests.wired import Daemon, settle, wired
 from watchers.errors import EngineGoneError
-from watchers.hostsfiles import HostsWatch
 from watchers.model import Hint
 
 STATES = ("linked", "waiting", "down", "unreachable", "shadowed", "refused", "failed", "idle")
-GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@dataclass
-class Daemon:
-    standby: str | None = None
-    controller: Controller | None = None
 
 
 def values(text: str) -> dict[str, float]:
@@ -60,19 +46,6 @@ def links(found: dict[str, float]) -> dict[str, float]:
     }
 
 
-@asynccontextmanager
-async def controlled(world: World, folder: Path) -> AsyncIterator[Controller]:
-    with HostsFiles(folder) as files, HostsWatch() as watch:
-        controller = Controller(world.mirror, world.graph, files, watch)
-        await settle(controller, world)
-        yield controller
-
-
-async def settle(controller: Controller, world: World) -> None:
-    controller.changed(set(world.mirror.containers), Hint("test"))
-    await controller.drain(0.5)
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Links in each of the eight states."""
@@ -91,8 +64,8 @@ def world(tmp_path: Path) -> World:
 
 
 async def test_each_state_is_counted(world: World, tmp_path: Path) -> None:
-    async with controlled(world, tmp_path) as controller:
-        found = await taken(Daemon(controller=controller))
+    async with wired(world, tmp_path) as wiring:
+        found = await taken(Daemon(wiring=wiring))
         assert links(found) == {
             "linked": 1,
             "waiting": 1,
@@ -106,24 +79,25 @@ async def test_each_state_is_counted(world: World, tmp_path: Path) -> None:
         assert found["relinkd_containers"] == 6
         assert found["relinkd_recipients"] == 3
         assert found["relinkd_failed_files"] == 0
+        assert found["relinkd_unsettled_files"] == 0
         assert found["relinkd_deliveries_total done"] == 1
         assert found["relinkd_link_changes_total"] == 1
 
 
 async def test_they_follow_source_and_recipient(world: World, tmp_path: Path) -> None:
-    async with controlled(world, tmp_path) as controller:
-        daemon = Daemon(controller=controller)
+    async with wired(world, tmp_path) as wiring:
+        daemon = Daemon(wiring=wiring)
         world.hear("die", "db")
-        await settle(controller, world)
+        await settle(wiring)
         found = await taken(daemon)
         assert found["relinkd_links linked"] == 0
         assert found["relinkd_links down"] == 2
         assert found["relinkd_link_changes_total"] == 2
         world.hear("die", "web")
-        await settle(controller, world)
+        await settle(wiring)
         assert links(await taken(daemon)) == {"idle": 7, "refused": 2, "failed": 1}
         world.remove("web")
-        controller.changed({world.id("web")}, Hint("test"))
+        wiring.loop.changed({world.id("web")}, Hint("test"))
         assert links(await taken(daemon)) == {"idle": 2, "refused": 1, "failed": 1}
 
 
@@ -133,8 +107,8 @@ async def test_a_file_that_cannot_be_written_is_one_and_its_links_are(
     path = tmp_path / world.id("web") / "hosts"
     path.unlink()
     path.mkdir()
-    async with controlled(world, tmp_path) as controller:
-        found = await taken(Daemon(controller=controller))
+    async with wired(world, tmp_path) as wiring:
+        found = await taken(Daemon(wiring=wiring))
         assert found["relinkd_failed_files"] == 1
         assert found["relinkd_deliveries_total failed"] >= 1
         assert found["relinkd_links linked"] == 0
@@ -144,27 +118,58 @@ async def test_a_file_that_cannot_be_written_is_one_and_its_links_are(
 async def test_a_file_that_was_right_and_cannot_be_written_any_more(
     world: World, tmp_path: Path
 ) -> None:
-    async with controlled(world, tmp_path) as controller:
+    async with wired(world, tmp_path) as wiring:
         path = tmp_path / world.id("web") / "hosts"
         path.unlink()
         path.mkdir()
-        await settle(controller, world)
-        found = await taken(Daemon(controller=controller))
+        await settle(wiring)
+        found = await taken(Daemon(wiring=wiring))
         assert found["relinkd_failed_files"] == 1
+        assert found["relinkd_unsettled_files"] == 1
         assert found["relinkd_links linked"] == 0
+
+
+async def test_a_file_whose_sources_the_engine_has_not_answered_for(
+    tmp_path: Path,
+) -> None:
+    world = World(network("back"))
+    world.add(container("db"), back="10.0.0.2")
+    world.add(container("web", "db"), back="10.0.0.9")
+    (tmp_path / world.id("web")).mkdir()
+    (tmp_path / world.id("web") / "hosts").write_bytes(HOSTS)
+    async with wired(world, tmp_path) as wiring:
+        assert (await taken(Daemon(wiring=wiring)))["relinkd_unsettled_files"] == 0
+        wiring.mirror.lose()
+        await settle(wiring)
+        found = await taken(Daemon(wiring=wiring))
+        assert (found["relinkd_failed_files"], found["relinkd_unsettled_files"]) == (0, 1)
+
+
+async def test_when_all_of_the_engine_was_seen_last(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await taken(Daemon()))["relinkd_last_look_timestamp_seconds"] == 0
+    async with wired(world, tmp_path) as wiring:
+        found = Metrics(Daemon(wiring=wiring))
+        monkeypatch.setattr(metrics, "FRESH", 0.0)
+        before = time.time()
+        for _ in range(2):  # each look, not the first alone
+            wiring.loop.synced()
+            await found.take()
+            seen = values(generate_latest(found).decode())["relinkd_last_look_timestamp_seconds"]
+            assert before <= seen <= time.time()
+            before = time.time()
 
 
 async def test_the_engine_and_standing_by(world: World, tmp_path: Path) -> None:
     found = await taken(Daemon(standby="somebody"))
     assert (found["relinkd_standby"], found["relinkd_engine_up"]) == (1, 0)
     assert links(found) == {}
-    async with controlled(world, tmp_path) as controller:
-        daemon = Daemon(controller=controller)
-        assert (await taken(daemon))["relinkd_engine_up"] == 0
-        controller.engine_lost = None
+    async with wired(world, tmp_path) as wiring:
+        daemon = Daemon(wiring=wiring)
         found = await taken(daemon)
         assert (found["relinkd_standby"], found["relinkd_engine_up"]) == (0, 1)
-        controller.lost(EngineGoneError("x"))
+        wiring.loop.lost(EngineGoneError("x"))
         assert (await taken(daemon))["relinkd_engine_up"] == 0
 
 
@@ -188,8 +193,8 @@ async def test_the_table_says_what_is_served() -> None:
 
 
 async def test_no_text_of_a_container_is_served(world: World, tmp_path: Path) -> None:
-    async with controlled(world, tmp_path) as controller:
-        found = Metrics(Daemon(controller=controller))
+    async with wired(world, tmp_path) as wiring:
+        found = Metrics(Daemon(wiring=wiring))
         await found.take()
         text = generate_latest(found).decode()
     labels = {
@@ -198,15 +203,15 @@ async def test_no_text_of_a_container_is_served(world: World, tmp_path: Path) ->
     known = {f'state="{state}"' for state in STATES}
     assert {each for each in labels if each.startswith("state")} == known
     assert {each for each in labels if not each.startswith("state")} == {
-        f'outcome="{each}"' for each in ("done", "busy", "not_ready", "gone", "failed", "under_way")
+        f'outcome="{each}"' for each in ("done", "busy", "not_ready", "gone", "failed")
     }
 
 
 async def test_links_are_counted_once_a_second(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with controlled(world, tmp_path) as controller:
-        found = Metrics(Daemon(controller=controller))
+    async with wired(world, tmp_path) as wiring:
+        found = Metrics(Daemon(wiring=wiring))
         await found.take()
         before = found.collect()
         await found.take()
@@ -214,68 +219,3 @@ async def test_links_are_counted_once_a_second(
         monkeypatch.setattr(metrics, "FRESH", 0.0)
         await found.take()
         assert found.collect() is not before
-
-
-@asynccontextmanager
-async def serving() -> AsyncIterator[int]:
-    bound = socket.create_server(("127.0.0.1", 0))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(serve, bound, Daemon())
-        yield bound.getsockname()[1]
-        tasks.cancel_scope.cancel()
-
-
-async def said(port: int, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request)
-    try:
-        return await reader.read()
-    finally:
-        writer.close()
-        await writer.wait_closed()
-
-
-@pytest.mark.parametrize(
-    ("request_", "status"),
-    [
-        (GET, b"200 OK"),
-        (b"GET /metrics?x HTTP/1.0\r\n\r\n", b"200 OK"),
-        (b"GET / HTTP/1.1\r\n\r\n", b"404 Not Found"),
-        (b"POST /metrics HTTP/1.1\r\n\r\n", b"405 Method Not Allowed\r\nAllow: GET"),
-        (b"nonsense\r\n\r\n", b"400 Bad Request"),
-        (b"GET /metrics SPDY/1\r\n\r\n", b"400 Bad Request"),
-        (b"\xff\x00\r\n\r\n", b"400 Bad Request"),
-    ],
-)
-async def test_answers(request_: bytes, status: bytes) -> None:
-    async with serving() as port:
-        answer = await said(port, request_)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 " + status + b"\r\n")
-    assert f"Content-Length: {len(body)}".encode() in head
-    assert bool(body) == status.startswith(b"200")
-
-
-async def test_a_request_without_an_end_is_hung_up_on_and_the_next_is_answered() -> None:
-    async with serving() as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"x" * 3 * metrics.LONGEST)
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-        writer.close()
-        assert (await said(port, GET)).startswith(b"HTTP/1.1 200")
-
-
-async def test_those_who_say_nothing_are_few_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "PATIENCE", 1.0)
-    async with serving() as port:
-        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(metrics.AT_ONCE)]
-        reader, one_more = await asyncio.open_connection("127.0.0.1", port)
-        assert await reader.read() == b""
-        assert not any(reader.at_eof() for reader, _ in silent)
-        one_more.close()
-        for reader, writer in silent:
-            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                await reader.readexactly(1)
-            writer.close()
-        assert (await said(port, GET)).startswith(b"HTTP/1.1 200")

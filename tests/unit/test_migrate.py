@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from reconciler.cli.commands import FAILED, NO_ENGINE, cli
-from reconciler.core.declare import LINKS, Kind, declarations
-from reconciler.core.graph import LinkGraph
-from reconciler.core.migrate import Move, as_compose, as_run, moves
-from reconciler.core.resolve import desired
+from reconciler.links.declare import LINKS, Kind, declarations
+from reconciler.links.desired import desired
+from reconciler.links.graph import LinkGraph
+from reconciler.views.migrate import Move, as_compose, as_run, moves
 from tests.builders import World, compose, container, network
 from tests.machine import Machine
 from tests.pasted import from_compose, from_run
@@ -65,7 +65,7 @@ def reached(world: World, name: str, kinds: tuple[Kind, ...], label: str | None 
         recipient = replace(recipient, labels={**recipient.labels, LINKS: label})
         world.add(recipient)
     graph = LinkGraph(kinds)
-    graph.affected(list(world.mirror.containers), world.mirror)
+    graph.update(list(world.mirror.containers), world.mirror)
     return {
         f"{link.declaration.alias} {target.name} {target.network} {target.ipv4}"
         for link in desired(recipient, graph, world.mirror).links
@@ -154,7 +154,16 @@ def test_an_alias_that_relinkd_refuses_is_said_and_not_written() -> None:
     there.add(container("web", engine_links=["db:a b", "db:ok"]), bridge="172.17.0.4")
     (move,) = found_in(there, "web")
     assert move.links == ("db:ok", "db")
-    assert any("no host name" in note for note in move.notes)
+    assert any("is not a host name" in note for note in move.notes)
+
+
+def test_where_nothing_can_be_written_there_are_comments_alone() -> None:
+    there = world()
+    there.add(container("web", engine_links=["db:a b"]), bridge="172.17.0.4")
+    found = found_in(there, "web")
+    assert found[0].links == ()
+    assert all(line.startswith("#") for line in as_run(found).splitlines())
+    assert LINKS not in as_compose(found)
 
 
 def test_variables_are_noted_where_links_set_them_and_how_to_look() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
-from reconciler.core.declare import LABELS
-from reconciler.core.options import (
+from reconciler.links.declare import LABELS
+from reconciler.links.options import (
     MOST_NAMES,
     POWERS,
     OnChange,

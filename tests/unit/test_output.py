@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
-from reconciler import log
-from reconciler.core.migrate import Move
-from reconciler.core.report import Row
-from reconciler.deliver import env, names, private, tell
-from reconciler.deliver.sink import Sink
+from reconciler import features, log
+from reconciler.contract import Reconciler
+from reconciler.hosts.reconciler import LocalHosts
+from reconciler.views.migrate import Move
+from reconciler.views.report import Row
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/output.md").read_text()
-EVENT = re.compile(r"[a-z]+\.[a-z-]+")
+EVENT = re.compile(r"[a-z_]+\.[a-z-]+")
 
 
 def table(heading: str) -> list[list[str]]:
@@ -47,13 +49,20 @@ def events_of(module: object) -> set[str]:
 
 
 def test_every_event_is_there_and_no_other() -> None:
-    sinks = (env.EnvFiles, tell.Tell, private.PrivateNetworks, names.HostNames)
-    assert {*Sink.__subclasses__()} >= {*sinks}
-    known = {f"{sink.kind}.{how}" for sink in sinks for how in ("refused", "failed", "resumed")}
-    for module in (log, env, tell, private):
+    names = [each.name for each in iter_modules(features.__path__)]
+    modules = [import_module(f"reconciler.features.{name}.reconciler") for name in names]
+    kinds = {
+        each.kind
+        for module in modules
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, Reconciler) and hasattr(each, "kind")
+    }
+    hows = ("refused", "failed", "resumed")
+    known = {f"{kind}.{how}" for kind in {*kinds, LocalHosts.kind} for how in hows}
+    for module in (log, *modules):
         known |= events_of(module)
     labels = {each for each in known if each.startswith("relinkd.")}
-    assert {*first_column("The log")} == (known - labels) | {"names.changed"}
+    assert {*first_column("The log")} == (known - labels) | {"host_names.changed"}
 
 
 def test_every_field_of_a_log_line_is_one_that_the_code_gives() -> None:

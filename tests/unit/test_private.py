@@ -1,55 +1,18 @@
-"""Private networks: who should be on which, and what is done about it."""
+"""Private networks: who should be on which."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from ipaddress import ip_network
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-import structlog
-from structlog.testing import capture_logs
 
-from reconciler.core import private
-from reconciler.core.declare import ConfigLink
-from reconciler.core.hostsfile import NotReady
-from reconciler.deliver.acting import Acting, Holder
-from reconciler.deliver.hosts import HostsFiles
-from reconciler.deliver.private import PrivateNetworks
-from reconciler.deliver.sink import RefusedError
+from reconciler.features.private import networks as private
+from reconciler.hosts.block import NotReady
+from reconciler.links.declare import ConfigLink
 from tests.builders import World, compose, container, id_of, network
-from watchers.errors import EngineFailedError, NotFoundError
-from watchers.mirror import Mirror
-from watchers.model import Hint, Network, NetworkAnswer
-
-SAYS = {"relinkd.private": "true"}
-CAUSE = Hint("start")
-POOL = "10.213.0.0/16"
-
-
-@pytest.fixture(autouse=True)
-def _unconfigured() -> None:
-    structlog.reset_defaults()
-
-
-def made(source: str, **changes: Any) -> Network:
-    """The network that relinkd makes for the source of that name."""
-    id_ = id_of(source)
-    name = private.network_name(id_)
-    labels = {"relinkd.private": id_}
-    found = Network(id_of(name), name, "bridge", True, (), ("10.213.0.0/28",), labels)  # noqa: FBT003
-    return replace(found, **changes)
-
-
-def world(*networks: Network) -> World:
-    """`db` on `there`, which `web` on `here` links; both say so."""
-    found = World(network("here"), network("there"), *networks)
-    found.add(container("db", labels=SAYS), there="10.1.0.2")
-    found.add(container("web", "db", labels=SAYS), here="10.0.0.9")
-    return found
+from tests.unit.private_parts import POOL, SAYS, made, world
+from watchers.model import Hint
 
 
 def wanted(there: World, source: str = "db") -> tuple[list[str], str]:
@@ -101,7 +64,7 @@ class TestWanted:
         there.add(container("db"))
         members, said = wanted(there)
         assert members == []
-        assert said == "web: no private network with db, which does not say relinkd.private: true"
+        assert said == "web: no private network with db, which has no label relinkd.private: true"
         assert list(private.problems(there.graph, there.mirror)) == [f"db: {said}"]
 
     def test_by_the_config_file_as_long_as_it_says_so(self) -> None:
@@ -133,19 +96,19 @@ class TestWanted:
         assert wanted(there, "side") == (["owner", "web"], "")
 
     @pytest.mark.parametrize(
-        ("mode", "reason"), [("host", "uses the host's network"), ("none", "to have no network")]
+        ("mode", "reason"), [("host", "uses the host's network"), ("none", "has network mode none")]
     )
     def test_nobody_with_no_network_of_its_own(self, mode: str, reason: str) -> None:
         there = world()
         there.add(container("other", "db", labels=SAYS, mode=mode))
         members, said = wanted(there)
         assert members == ["db", "web"]
-        assert said.startswith("other: not on the private network, since other ")
+        assert said.startswith("other: not on the private network: other ")
         assert reason in said
         there.add(container("db", labels=SAYS, mode=mode))
         members, said = wanted(there)
         assert members == []
-        assert said.startswith("no private network, since db ")
+        assert said.startswith("no private network: db ")
         assert reason in said
 
     def test_nobody_whose_links_all_demand_another_network(self) -> None:
@@ -155,15 +118,15 @@ class TestWanted:
         there.add(container("both", "db@there:x db", labels=SAYS))
         members, said = wanted(there)
         assert members == ["db", "both", "web"]
-        assert "other: not on the private network, since its link demands network there" in said
-        assert "old: not on the private network, since its link demands network bridge" in said
+        assert "other: not on the private network: its link demands network there" in said
+        assert "old: not on the private network: its link demands network bridge" in said
 
     def test_nobody_whose_mode_is_not_known_yet(self) -> None:
         there = world()
-        there.mirror.withdraw(
+        there.mirror.apply_event(
             Hint("create", id_of("new"), name="new", labels={**SAYS, "relinkd.links": "db"})
         )
-        there.graph.affected([id_of("new")], there.mirror)
+        there.graph.update([id_of("new")], there.mirror)
         assert wanted(there) == (["db", "web"], "")
 
     def test_no_more_than_there_are_addresses_and_who_is_on_it_stays(self) -> None:
@@ -340,251 +303,3 @@ class TestResolution:
             there.connect(who, name, at)
         there.connect("db", "here", "10.0.0.2")
         assert there.lines("web") == ["10.0.0.2 db"]
-
-
-class Networks:
-    """The acting half of an engine that refuses what it is told to."""
-
-    def __init__(self, mirror: Mirror, version: str = "28.5.2") -> None:
-        self.mirror = mirror
-        self.engine = SimpleNamespace(version=version, network=self._network)
-        self.there: dict[str, Network] = {each.id: each for each in mirror.networks.values()}
-        self.held: dict[str, list[Holder]] = {}
-        self.refusals: dict[str, list[Exception]] = {}
-        self.did: list[tuple[str, ...]] = []
-        self.lags = False
-
-    async def _network(self, name: str, asked: int) -> NetworkAnswer:
-        found = next((each for each in self.there.values() if each.name == name), None)
-        return NetworkAnswer(name, asked, found)
-
-    def _do(self, *what: str) -> None:
-        self.did.append(what)
-        if errors := self.refusals.get(what[0]):
-            raise errors.pop(0)
-
-    async def create_network(
-        self, name: str, subnets: Sequence[str], labels: Mapping[str, str]
-    ) -> str:
-        self._do("create", name, *subnets)
-        found = Network(id_of(name), name, "bridge", True, (), tuple(subnets), labels)  # noqa: FBT003
-        self.there[found.id] = found
-        if not self.lags:
-            self.mirror.learn(NetworkAnswer(found.id, self.mirror.ask(), found))
-        return found.id
-
-    async def remove_network(self, id_: str) -> None:
-        self._do("remove", id_)
-        del self.there[id_]
-
-    async def join(self, id_: str, member: str) -> None:
-        self._do("join", id_, member)
-
-    async def leave(self, reference: str, member: str) -> None:
-        self._do("leave", reference, member)
-        for holders in self.held.values():
-            holders[:] = [each for each in holders if each.id != member]
-
-    async def holders(self, name: str) -> tuple[Holder, ...]:
-        self._do("holders", name)
-        return tuple(self.held.get(name, ()))
-
-    def verbs(self) -> list[str]:
-        return [what[0] for what in self.did]
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Iterator[HostsFiles]:
-    with HostsFiles(tmp_path) as found:
-        yield found
-
-
-def sink_of(there: World, files: HostsFiles, pool: str = POOL) -> PrivateNetworks:
-    sink = PrivateNetworks(there.mirror, there.graph, pool, files)
-    sink.looked(CAUSE)
-    return sink
-
-
-async def queued(sink: PrivateNetworks) -> set[str]:
-    found = set()
-    while not sink.queue.idle:
-        subject, _ = await sink.queue.get()
-        found.add(subject)
-    return found
-
-
-def acting_of(networks: Networks) -> Acting:
-    return cast("Acting", networks)
-
-
-DB, WEB = id_of("db"), id_of("web")
-NAME = private.network_name(DB)
-
-
-class TestSink:
-    async def test_makes_it_and_has_everybody_on_it(self, files: HostsFiles) -> None:
-        there = world()
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        assert await queued(sink) == {DB}
-        with capture_logs() as lines:
-            await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.did == [
-            ("create", NAME, "10.213.0.0/28", "fd72:6c6b:ad5::/64"),
-            ("holders", NAME),
-            ("join", id_of(NAME), DB),
-            ("join", id_of(NAME), WEB),
-        ]
-        assert [line["event"] for line in lines] == ["private.made"] + ["private.joined"] * 2
-
-    async def test_asks_nothing_where_all_is_well(self, files: HostsFiles) -> None:
-        there = world(made("db"))
-        for who, at in (("db", "10.213.0.2"), ("web", "10.213.0.3")):
-            there.add(there[who], **{NAME: at})
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        assert await queued(sink) == {DB}
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.did == []
-
-    async def test_another_subnet_where_one_is_refused(self, files: HostsFiles) -> None:
-        there = world()
-        sink, engine = sink_of(there, files), Networks(there.mirror, "26.1.5")
-        overlaps = EngineFailedError("Pool overlaps with other one on this address space")
-        engine.refusals["create"] = [overlaps, overlaps]
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-        tried = [what[2:] for what in engine.did if what[0] == "create"]
-        assert tried == [("10.213.0.0/28",), ("10.213.0.16/28",), ("10.213.0.32/28",)]
-
-    async def test_without_ipv6_where_the_host_has_none(self, files: HostsFiles) -> None:
-        there = world()
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        engine.refusals["create"] = [EngineFailedError("cannot set up IPv6 on the bridge")]
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.did[1] == ("create", NAME, "10.213.0.0/28")
-
-    async def test_a_pool_that_is_used_up(self, files: HostsFiles) -> None:
-        there = world(made("x", name="all", subnets=("10.0.0.0/8",)))
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        with pytest.raises(RefusedError, match="has no /28 left"):
-            await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.did == []
-
-    async def test_all_are_taken_off_before_it_is_removed(self, files: HostsFiles) -> None:
-        there = world(made("db"))
-        there.remove("web")
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        assert await queued(sink) == {DB}
-        engine.held[NAME] = [Holder(DB, "db", running=True), Holder("f" * 64, "old", running=False)]
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.verbs() == ["holders", "leave", "leave", "remove"]
-
-    async def test_not_removed_while_a_stopped_one_has_it(self, files: HostsFiles) -> None:
-        there = world(made("db"))
-        there.remove("web")
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        engine.held[NAME] = [Holder("f" * 64, "old", running=False)]
-        engine.refusals["leave"] = [EngineFailedError("it will not")]
-        with pytest.raises(EngineFailedError, match="it will not"):
-            await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert "remove" not in engine.verbs()
-
-    async def test_one_that_will_not_go_is_tried_at_each_full_look(self, files: HostsFiles) -> None:
-        there = world(made("db"))
-        there.remove("web")
-        there.remove("db")
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        for _ in range(3):
-            assert await queued(sink) == {DB}
-            engine.refusals["remove"] = [EngineFailedError("has active endpoints")]
-            with pytest.raises(EngineFailedError, match="active endpoints"):
-                await sink.deliver(DB, CAUSE, acting_of(engine))
-            sink.looked(CAUSE)
-        engine.refusals["remove"] = [NotFoundError("gone by itself")]
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-
-    async def test_strangers_leave_before_members_join(self, files: HostsFiles) -> None:
-        there = world(made("db"))
-        there.add(container("stranger"), **{NAME: "10.213.0.2"})
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        engine.held[NAME] = [Holder(id_of("stranger"), "stranger", running=True)]
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.verbs() == ["holders", "leave", "join", "join"]
-
-    async def test_one_member_that_cannot_join_keeps_no_other_off(self, files: HostsFiles) -> None:
-        there = world(made("db"))
-        there.add(container("api", "db", labels=SAYS))
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        engine.refusals["join"] = [EngineFailedError("busy"), NotFoundError("gone")]
-        with pytest.raises(EngineFailedError, match="busy"):
-            await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.verbs().count("join") == 3
-
-    async def test_who_never_starts_again_is_let_go(self, files: HostsFiles) -> None:
-        there = World(network("here"))
-        gone = private.network_name(id_of("gone"))
-        there.add(container("left", networks=["here", gone, "relinkd-default"], state="exited"))
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        assert await queued(sink) == {id_of("gone")[:12]}
-        engine.held[gone] = [Holder(id_of("left"), "left", running=False)]
-        await sink.deliver(id_of("gone")[:12], CAUSE, acting_of(engine))
-        assert engine.did[-1] == ("leave", gone, id_of("left"))
-
-    async def test_not_where_only_news_of_the_network_is_late(self, files: HostsFiles) -> None:
-        there = World(network("here"))
-        gone = private.network_name(id_of("gone"))
-        there.add(container("left", networks=["here", gone], state="exited"))
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        engine.there["x"] = made("gone")
-        await sink.deliver(id_of("gone")[:12], CAUSE, acting_of(engine))
-        assert engine.did == []
-
-    async def test_what_changed_says_whose_network_it_may_concern(self, files: HostsFiles) -> None:
-        there = world(made("db"), made("other"))
-        sink = sink_of(there, files)
-        assert await queued(sink) == {DB, id_of("other")}
-        sink.changed([id_of("web")], [WEB], CAUSE)
-        assert await queued(sink) == {DB}
-        there.add(container("plain"), here="10.0.0.8")
-        sink.changed([id_of("plain")], [], CAUSE)
-        assert await queued(sink) == set()
-        there.connect("plain", private.network_name(id_of("other")), "10.213.0.9")
-        sink.changed([id_of("plain")], [], CAUSE)
-        assert await queued(sink) == {id_of("other")}
-        there.remove("db")
-        sink.changed([DB], [WEB], CAUSE)
-        assert await queued(sink) == {DB}
-
-    async def test_a_network_that_is_not_private_is_made_again(self, files: HostsFiles) -> None:
-        there = world(made("db", internal=False))
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.verbs() == ["holders", "remove", "create", "holders", "join", "join"]
-
-    async def test_the_reason_comes_after_the_work(self, files: HostsFiles) -> None:
-        there = world()
-        there.add(container("api", "db", labels=SAYS, mode="host"))
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        with pytest.raises(RefusedError, match="api: not on the private network"):
-            await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert engine.verbs() == ["create", "holders", "join", "join"]
-
-    async def test_lines_lost_in_leaving_are_put_back(
-        self, files: HostsFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        there = world(made("db"))
-        there.add(there["db"], **{NAME: "10.213.0.2"})
-        there.remove("web")
-        own, lost = b"127.0.0.1\tlocalhost\n", b"10.1.0.2\t%s\n" % DB[:12].encode()
-        left = b"10.213.0.2\t%s\n" % DB[:12].encode()
-        path = tmp_path / DB / "hosts"
-        path.parent.mkdir()
-        path.write_bytes(own + lost + left)
-        sink, engine = sink_of(there, files), Networks(there.mirror)
-        engine.held[NAME] = [Holder(DB, "db", running=True)]
-
-        async def leave(reference: str, member: str) -> None:
-            assert (reference, member) == (made("db").id, DB)
-            path.write_bytes(own)
-
-        monkeypatch.setattr(engine, "leave", leave)
-        await sink.deliver(DB, CAUSE, acting_of(engine))
-        assert path.read_bytes() == own + lost

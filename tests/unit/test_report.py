@@ -1,35 +1,16 @@
-"""What a person is told: by hand, from a world and the bytes of a hosts file."""
+"""What a person is told: by hand, from a world and the bytes of its files."""
 
 import pytest
 
-from reconciler.core.hostsfile import Plan, Slot, apply, plan
-from reconciler.core.report import (
-    changes,
-    explain,
-    fights,
-    live_after,
-    live_before,
-    live_in,
-    owners,
-    with_file,
-)
+from reconciler.hosts.block import apply
+from reconciler.hosts.live import changes, live_after, live_before, live_in, with_file
+from reconciler.hosts.plan import Plan, plan
+from reconciler.links.desired import Line
+from reconciler.views.explain import explain
+from reconciler.views.report import fights, owners
 from tests.builders import World, compose, container, id_of, network
+from tests.unit.report_parts import HOSTS, delivered, world
 from watchers.model import Container
-
-HOSTS = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n10.0.0.9\t8f2a7d1b2c3d\n"
-
-
-def world(links: str = "db", **values: object) -> World:
-    found = World(network("back"), network("front"), network("bridge"))
-    found.add(container("web", links, **values), back="10.0.0.9")  # type: ignore[arg-type]
-    found.add(container("db"), back="10.0.0.2")
-    return found
-
-
-def delivered(there: World, name: str, data: bytes = HOSTS) -> bytes:
-    """The file as it is once relinkd has done its work."""
-    want = there.desired(name)
-    return apply(data, plan(data, want.slots, want.engine_links).edits)
 
 
 def state(there: World, data: bytes | None) -> tuple[str, str]:
@@ -176,7 +157,7 @@ class TestRows:
             assert text.isascii()
             assert text == "" or text.isprintable()
 
-    @pytest.mark.parametrize("more", ["\x1b[31m\u202e", " x" * 500_000])
+    @pytest.mark.parametrize("more", ["\x1b[31m\u202e", " x" * 500_000], ids=["codes", "long"])
     def test_a_foreign_line_is_shown_harmless_and_short(self, more: str) -> None:
         there = world()
         data = delivered(there, "web", HOSTS + f"192.0.2.1\tdb{more}\n10.3.3.3 db\n".encode())
@@ -198,7 +179,7 @@ class TestRows:
             looks.append(args)
             return plan(*args)  # type: ignore[arg-type] # as they came
 
-        monkeypatch.setattr("reconciler.core.report.plan", counted)
+        monkeypatch.setattr("reconciler.hosts.live.plan", counted)
         assert {row.state for row in there.rows("web", data)} == {"linked"}
         assert len(looks) == 1
 
@@ -222,7 +203,12 @@ class TestFights:
             if name in (each, "both"):
                 there.hear("die", each)
         (line,) = self.said(there)
-        for part in ("db", "one by web's label relinkd.links", "/two by web's --link", "take one"):
+        for part in (
+            "db",
+            "one by web's label relinkd.links",
+            "/two by web's --link",
+            "remove one",
+        ):
             assert part in line
 
     @pytest.mark.parametrize("gone", ["one", "two"])
@@ -293,15 +279,15 @@ class TestFights:
 
 
 class TestLive:
-    def test_by_alias_and_family_in_order(self) -> None:
+    def test_by_alias_and_family_whatever_the_order(self) -> None:
         slots = [
-            Slot(("DB", "h"), 4, "10.0.0.3"),
-            Slot(("db",), 4, "10.0.0.2"),
-            Slot(("db",), 6, "fd00::2"),
-            Slot(("down",), 4, None),
+            Line(("DB", "h"), 4, "10.0.0.3"),
+            Line(("db",), 4, "10.0.0.2"),
+            Line(("db",), 6, "fd00::2"),
+            Line(("down",), 4, None),
         ]
         assert live_in(slots) == {
-            ("db", 4): ("10.0.0.3", "10.0.0.2"),
+            ("db", 4): ("10.0.0.2", "10.0.0.3"),
             ("db", 6): ("fd00::2",),
         }
 
@@ -314,7 +300,7 @@ class TestLive:
     def test_before_and_after(self) -> None:
         there = world()
         want = there.desired("web")
-        done = plan(HOSTS, want.slots, want.engine_links)
+        done = plan(HOSTS, want.lines, want.engine_lines)
         assert live_before(None) == live_before(b"") == live_before(HOSTS) == {}
         assert live_after(done) == {("db", 4): ("10.0.0.2",)}
         assert live_before(apply(HOSTS, done.edits)) == live_after(done)
@@ -332,91 +318,16 @@ class TestLive:
         there = world("web:db")
         (link,) = there.desired("web").links
         data = HOSTS + b"192.0.2.1\tdb\n"
-        done = plan(data, [Slot(("db",), 4, None)], [])
+        done = plan(data, [Line(("db",), 4, None)], [])
         assert with_file(link, done) == link
         assert with_file(link, None) == link
 
 
 class TestOwners:
-    def test_by_name_each_once(self) -> None:
+    def test_by_name_each_once_and_a_recipient_whose_owner_is_gone(self) -> None:
         there = world()
         there.add(container("kid", "db:k", mode="container:web"))
         there.add(container("api", "db"), back="10.0.0.8")
         there.add(container("lost", "db", mode="container:nobody"))
         found = owners(there.graph, there.mirror)
-        assert [each.name for each in found] == ["api", "web"]
-
-
-class TestExplain:
-    def explained(
-        self, there: World, alias: str, data: bytes | None, name: str = "web"
-    ) -> tuple[bool, str]:
-        stands, steps = explain(there[name], alias, there.graph, there.mirror, data)
-        return stands, "\n".join(steps)
-
-    def test_a_link_that_stands(self) -> None:
-        there = world("db@back")
-        stands, text = self.explained(there, "DB", delivered(there, "web"))
-        assert stands
-        for part in ("label", "db:db@back", "db (running)", "back", "10.0.0.2", "linked"):
-            assert part in text
-        assert "10.0.0.2        db" in text
-        assert "ours" in text
-
-    def test_one_that_does_not(self) -> None:
-        there = world()
-        there.hear("die", "db")
-        stands, text = self.explained(there, "db", delivered(there, "web"))
-        assert not stands
-        assert "db is exited" in text
-        assert "DNS" in text
-
-    def test_says_where_a_name_is_held(self) -> None:
-        there = World(network("back"))
-        there.add(container("web", "x:db"), back="10.0.0.9")
-        there.add(container("db"), back="10.0.0.2")
-        stands, text = self.explained(there, "db", delivered(there, "web"))
-        assert not stands
-        assert "held" in text
-        assert "255.255.255.255" in text
-
-    def test_an_alias_that_nobody_declared(self) -> None:
-        there = world("db cache")
-        stands, text = self.explained(there, "dbb", HOSTS)
-        assert not stands
-        assert "cache, db" in text
-
-    def test_the_line_that_wins(self) -> None:
-        there = world()
-        data = delivered(there, "web", HOSTS + b"192.0.2.1\tdb\n")
-        stands, text = self.explained(there, "db", data)
-        assert not stands
-        assert "shadowed" in text
-        assert "foreign" in text
-
-    def test_in_container_mode_whose_file_it_is(self) -> None:
-        there = world()
-        there.add(container("kid", "db:k", mode="container:web", started=2 * 10**9))
-        stands, text = self.explained(there, "k", delivered(there, "web"), "kid")
-        assert stands
-        assert "web" in text
-
-    def test_a_hostile_alias_is_shown_harmless(self) -> None:
-        there = world()
-        for alias in ("\x1b[31m", "\u202eevil", "a\nb", "%s {0}", "--help"):
-            stands, text = self.explained(there, alias, delivered(there, "web"))
-            assert not stands
-            assert "declared nowhere" in text
-            assert text.replace("\n", "").isprintable()
-
-    def test_an_owner_that_is_gone(self) -> None:
-        there = world()
-        there.add(container("kid", "db", mode="container:nobody"))
-        stands, text = self.explained(there, "db", None, "kid")
-        assert not stands
-        assert "gone" in text
-
-    def test_without_a_file(self) -> None:
-        stands, text = self.explained(world(), "db", None)
-        assert not stands
-        assert "cannot be read" in text
+        assert [each.name for each in found] == ["api", "lost", "web"]

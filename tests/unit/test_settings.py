@@ -1,5 +1,6 @@
 """Flag, then `RELINKD_*`, then the file, then the default: for every setting, by the commands."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,25 +9,32 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reconciler.cli.commands import COMMANDS, USAGE, cli
-from reconciler.settings import Settings, SettingsError, build, listen_address, read_file, seconds
+from reconciler.settings import Settings, SettingsError, build, read_file
+from reconciler.values import listen_address, routed_problem, seconds
 
 # Setting: (flag, environment, file, default), each another value; and as the setting holds it.
 VALUES: dict[str, tuple[str, str, str, object]] = {
     "engine": ("unix:///flag", "unix:///env", "unix:///file", None),
-    "containers-dir": ("/flag", "/env", "/file", "/var/lib/docker/containers"),
+    "containers-dir": ("/flag", "/env", "/file", None),
     "declared-by": ("label", "config", "engine", ("label", "config", "endpoint", "engine")),
     "allow": ("signal", "exec", "restart", ()),
     "host-names-suffix": (".flag", ".env", ".file", ".docker"),
     "private-pool": ("10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "10.213.0.0/16"),
+    "routed": ("lan", "10.28.0.0/16", "fd00::/64", ()),
+    "fleet": ("etcd://flag", "etcds://env:1,b:2", "etcd://[fd00::1]:3", None),
+    "fleet-prefix": ("/flag", "/env/berlin", "/file", "/relinkd"),
+    "fleet-lease": ("5s", "1m", "2m", 10.0),
     "listen": ("127.0.0.1:1", "[::1]:65535", "0.0.0.0:9090", None),
     "resync": ("30s", "2m", "1h", 60.0),
     "run-dir": ("/flag", "/env", "/file", "/run/relinkd"),
-    "log-format": ("console", "console", "console", "json"),
+    "log-format": ("console", "json", "console", "auto"),
     "log-level": ("error", "warning", "debug", "info"),
 }
 HELD: dict[str, Callable[[str], object]] = {
     "allow": lambda text: (text,),
+    "routed": lambda text: (text,),
     "declared-by": lambda text: (text,),
+    "fleet-lease": {"5s": 5.0, "1m": 60.0, "2m": 120.0}.__getitem__,
     "resync": {"30s": 30.0, "2m": 120.0, "1h": 3600.0}.__getitem__,
 }
 BAD = {
@@ -34,14 +42,21 @@ BAD = {
     "declared-by": "label,gossip",
     "host-names-suffix": "docker",
     "private-pool": "10.213.0.0/28",
+    "fleet": "http://etcd:2379",
+    "fleet-prefix": "relinkd/",
+    "fleet-lease": "1s",
     "listen": ":9090",
+    "routed": "10.28.1.0/16",
     "resync": "soon",
     "log-format": "xml",
     "log-level": "loud",
 }
 
 
-TOGETHER = {"host-names-file", "delivery"}
+TOGETHER = {
+    *("host-names-file", "delivery"),
+    *(f"fleet-{part}" for part in ("address", "ca", "cert", "key", "user", "password-file")),
+}
 
 
 def held(name: str, text: str) -> object:
@@ -96,7 +111,7 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
 
 def test_every_setting_is_tried_here() -> None:
     # No flags: the file's tables, and where all came from; and those that never stand alone.
-    others = {"link", "config", "given", *TOGETHER}
+    others = {"link", "config", "origins", *TOGETHER}
     tried = {name.replace("_", "-") for name in Settings.__struct_fields__} - others
     assert tried == VALUES.keys()
 
@@ -135,14 +150,20 @@ class TestBadValues:
     @pytest.mark.parametrize("name", sorted(BAD))
     def test_name_the_setting_wherever_they_stand(self, command: Command, name: str) -> None:
         config = command.file(f'{name} = "{BAD[name]}"')
-        for text in (
+        said = (
             command.refused(f"--{name}", BAD[name]),
             command.refused(env={variable(name): BAD[name]}),
             command.refused("--config", config),
-        ):
-            assert name in text
+        )
+        for text in said:
             assert text.startswith("relinkd: ")
+            assert BAD[name] in text
+            assert "write " in text
             assert "Traceback" not in text
+        flag, env, file = said
+        assert f"--{name} " in flag
+        assert f"{variable(name)}=" in env
+        assert f"{config}: {name} = " in file
 
     @pytest.mark.parametrize("name", sorted(VALUES))
     @pytest.mark.parametrize("value", ["true", "[1]", "{a = 1}", "1979-05-27"])
@@ -223,7 +244,7 @@ class TestDelivery:
     @pytest.mark.parametrize("how", ["exec", "auto"])
     def test_a_command_in_containers_must_be_allowed(self, command: Command, how: str) -> None:
         text = command.refused("--delivery", how, "--allow", "signal")
-        assert f"delivery: {how}" in text
+        assert f"--delivery {how}: " in text
         assert "needs --allow exec" in text
         assert command.settings("--delivery", how, "--allow", "exec").delivery == how
 
@@ -238,6 +259,25 @@ class TestDelivery:
 
     def test_what_is_none_is_named(self, command: Command) -> None:
         assert "delivery" in command.refused("--delivery", "ssh", "--allow", "exec")
+
+
+class TestRouted:
+    @pytest.mark.parametrize("word", ["lan", "shop_lan", "10.28.0.0/16", "fd00:28::/64"])
+    def test_a_name_or_a_range(self, word: str) -> None:
+        assert routed_problem(word) is None
+
+    @pytest.mark.parametrize(
+        ("word", "said"),
+        [
+            ("10.28.1.0/16", "10.28.1.0/16 has host bits set; write it as 10.28.0.0/16"),
+            ("lan/16", "write it as 10.28.0.0/16"),
+            ("0.0.0.0/0", "a network of every address is no route"),
+            ("-lan", "'-lan' is not a network name"),
+        ],
+    )
+    def test_another_form_is_refused(self, word: str, said: str) -> None:
+        with pytest.raises(SettingsError, match=re.escape(said)):
+            build({"routed": ["lan", word]})
 
 
 class TestListen:
@@ -257,21 +297,21 @@ class TestListen:
     @pytest.mark.parametrize(
         ("text", "said"),
         [
-            (":9090", "every address; say which one, as 127.0.0.1:9090"),
-            ("", "no IP address and port"),
-            ("9090", "no IP address and port"),
-            ("localhost:9090", "no IP address and port"),
-            ("::1:9090", "no IP address and port"),
-            ("[::1]", "no IP address and port"),
-            ("[127.0.0.1]:9090", "no IP address and port"),
-            ("[]:9090", "no IP address and port"),
-            ("http://127.0.0.1:9090", "no IP address and port"),
-            ("127.0.0.1:", "no port"),
-            ("127.0.0.1:0", "no port"),
-            ("127.0.0.1:65536", "no port"),
-            ("127.0.0.1:-1", "no port"),
-            ("127.0.0.1:\u0661", "no port"),
-            ("127.0.0.1:" + "9" * 5000, "no port"),
+            (":9090", "every address; write one of them, such as 127.0.0.1:9090"),
+            ("", "not an IP address and port"),
+            ("9090", "not an IP address and port"),
+            ("localhost:9090", "not an IP address and port"),
+            ("::1:9090", "not an IP address and port"),
+            ("[::1]", "not an IP address and port"),
+            ("[127.0.0.1]:9090", "not an IP address and port"),
+            ("[]:9090", "not an IP address and port"),
+            ("http://127.0.0.1:9090", "not an IP address and port"),
+            ("127.0.0.1:", "not a port"),
+            ("127.0.0.1:0", "not a port"),
+            ("127.0.0.1:65536", "not a port"),
+            ("127.0.0.1:-1", "not a port"),
+            ("127.0.0.1:\u0661", "not a port"),
+            ("127.0.0.1:" + "9" * 5000, "not a port"),
         ],
     )
     def test_nothing_else(self, text: str, said: str) -> None:
@@ -282,7 +322,7 @@ class TestListen:
 class TestHostNames:
     def test_the_file_and_the_power_go_together(self) -> None:
         for given in ({"allow": "host-names"}, {"host-names-file": "/hosts"}):
-            with pytest.raises(SettingsError, match="go together"):
+            with pytest.raises(SettingsError, match="need each other"):
                 build(given)
         both = build({"allow": "host-names,exec", "host-names-file": "/hosts"})
         assert (both.host_names_file, both.allow) == ("/hosts", ("host-names", "exec"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.core.resolve import Link
-from reconciler.core.variables import Style, told_of, variables, written
+from reconciler.links.reach import Link
+from reconciler.links.variables import Style, reached_at, variables, written
 from tests.builders import World, compose, container, network
 
 CHILD = "172.0.17.2"
@@ -259,17 +259,17 @@ class TestToldOf:
         return world.link("web")
 
     def test_ipv4_where_there_are_both(self) -> None:
-        told = told_of(self.link())
+        told = reached_at(self.link())
         assert told is not None
         assert (told[0].name, told[1]) == ("db", "10.0.0.2")
 
     def test_the_family_that_is_asked_for(self) -> None:
-        told = told_of(self.link(**{"relinkd.family": "6"}))
+        told = reached_at(self.link(**{"relinkd.family": "6"}))
         assert told is not None
         assert told[1] == "fd00::2"
 
     def test_nobody_where_the_link_does_not_stand(self) -> None:
-        assert told_of(self.link("nobody")) is None
+        assert reached_at(self.link("nobody")) is None
 
     def test_the_first_of_replicas(self) -> None:
         world = World(network("back"))
@@ -277,7 +277,7 @@ class TestToldOf:
             one = container(f"db-{number}", labels=compose("shop", "db", number))
             world.add(one, back=address)
         world.add(container("web", "shop/db"), back="10.0.0.9")
-        told = told_of(world.link("web"))
+        told = reached_at(world.link("web"))
         assert told is not None
         assert (told[0].name, told[1]) == ("db-1", "10.0.0.3")
 

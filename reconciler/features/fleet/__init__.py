@@ -1,0 +1,1 @@
+"""Publish what this host runs in the fleet's store."""

@@ -1,0 +1,1 @@
+"""`relinkd.host-names`: names of containers in the host's own hosts file."""

@@ -1,0 +1,1 @@
+"""`relinkd.on-change`: recipients that are notified when an address changes."""

@@ -1,0 +1,1 @@
+"""`relinkd.private`: an internal network for each source and its recipients."""

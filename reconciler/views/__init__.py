@@ -1,0 +1,1 @@
+"""Texts and pictures of links and files, for commands and logs. Pure."""

@@ -1,0 +1,1 @@
+"""Histories: what relinkd was told and what it wrote, in order, and the promises over both."""
