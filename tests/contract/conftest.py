@@ -114,7 +114,7 @@ class Stage:
 
         A moment more is waited for those that should not come.
         """
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WATCHDOG
         while len(self._own(since)) < count and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.05 if self.fake else 0.15)

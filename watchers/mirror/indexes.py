@@ -16,7 +16,7 @@ _NO_ENDPOINTS: Mapping[str, Endpoint] = {}
 
 
 class IdIndex(dict[K, "tuple[str, ...] | set[str]"]):
-    """Container IDs by key. Most keys have few, which are a tuple: a set of five has 728 bytes."""
+    """IDs by key. Most keys have few, which are a tuple: a set of five has 728 bytes."""
 
     def ids(self, key: K) -> AbstractSet[str]:
         """Return the IDs with a key; not for changing."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from watchers.mirror.foreign import ForeignContainers
-from watchers.mirror.indexes import ContainerIndex, EndpointIndex
+from watchers.mirror.indexes import ContainerIndex, EndpointIndex, IdIndex
 from watchers.model import Container, Endpoint, Network
 
 
@@ -24,6 +24,7 @@ class Presence(ContainerIndex, EndpointIndex):
         self.foreign = ForeignContainers()
         """The containers of other hosts; all else here is of this host alone."""
         self.networks: dict[str, Network] = {}
+        self._network_names = IdIndex[str]()
         self._joining: defaultdict[str, dict[str, int]] = defaultdict(dict)
         """Container -> network -> the revision of a `connect` that no answer has confirmed."""
         self._provisional: defaultdict[str, set[str]] = defaultdict(set)
@@ -67,13 +68,13 @@ class Presence(ContainerIndex, EndpointIndex):
         """
         ids = {*self.endpoints(container.id), *self._joining.get(container.id, ())}
         found = [self.networks[id_] for id_ in ids if id_ in self.networks]
-        if container.state == "starting" and container.networks:
-            found += (
-                network
-                for network in self.networks.values()
-                if network.name in container.networks and network.id not in ids
-            )
+        if container.state == "starting":
+            found += (each for each in self._named_one_of(container.networks) if each.id not in ids)
         return found
+
+    def _named_one_of(self, names: Iterable[str]) -> list[Network]:
+        """Return the networks that have one of these names; several may share one."""
+        return [self.networks[id_] for name in names for id_ in self._network_names.ids(name)]
 
     def any_on(self, network: Network, containers: AbstractSet[str]) -> bool:
         """Whether one of the containers is on the network, will be, or is configured for it."""
@@ -166,14 +167,23 @@ class Presence(ContainerIndex, EndpointIndex):
     def _network_with(self, address: str, container: Container) -> Network | None:
         """Return the network whose subnet holds an address, if the container may be on it."""
         parsed = ip_address(address)
-        for network in self.networks.values():
-            if container.networks and network.name not in container.networks:
-                continue
+        names = container.networks
+        for network in self._named_one_of(names) if names else self.networks.values():
             if network.id in self._unanswered or address in network.gateways:
                 continue
             if any(parsed in subnet for subnet in network.ranges):
                 return network
         return None
+
+    def _put_network(self, id_: str, network: Network | None) -> None:
+        """Put a network in the place of the one with this ID; None: forget it."""
+        if (before := self.networks.get(id_)) is not None:
+            self._network_names.discard(before.name, id_)
+        if network is None:
+            del self.networks[id_]
+        else:
+            self.networks[id_] = network
+            self._network_names.add(network.name, id_)
 
     def _set_provisional(self, known: Container, found: dict[str, Endpoint]) -> set[str]:
         """Make `found` the provisional endpoints of a container; keep those after a `connect`."""

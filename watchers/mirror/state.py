@@ -257,10 +257,8 @@ class Mirror(Presence):
         if before == now:
             return set()
         changed: set[str] = set()
-        if now is None:
-            del self.networks[answer.id]
-        else:
-            self.networks[answer.id] = now
+        self._put_network(answer.id, now)
+        if now is not None:
             changed |= answer.endpoints.keys()
         if before is not None and now is None:
             changed |= self.configured_for(before.name)  # these cannot start (20 to 29)
