@@ -50,6 +50,25 @@ class TestJson:
         assert stream.getvalue().count("\n") == 1
         assert json.loads(stream.getvalue())["text"] == HOSTILE
 
+    def test_a_line_is_one_write(self) -> None:
+        """Else a kill between two leaves a line without an end, where Python does not buffer."""
+        writes: list[bytes] = []
+
+        class Unbuffered(io.RawIOBase):
+            def writable(self) -> bool:
+                return True
+
+            def write(self, data: bytes) -> int:  # type: ignore[override]  # narrower than a buffer
+                writes.append(bytes(data))
+                return len(data)
+
+        with io.TextIOWrapper(Unbuffered(), "utf-8", write_through=True) as stream:  # type: ignore[type-var]  # as `python -u`
+            log.configure("json", "info", stream)
+            log.get_logger().info("x")
+            log.get_logger().info("y")
+        assert [json.loads(each)["event"] for each in writes] == ["x", "y"]
+        assert all(each.endswith(b"\n") for each in writes)
+
     def test_an_exception_is_one_line_too(self) -> None:
         stream, _ = written()
         try:
