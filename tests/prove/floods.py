@@ -95,6 +95,8 @@ def restart_flood(ground: Ground, count: int) -> Figures:
             over = time.monotonic()
             until(lambda: not wrong(), "the lines after the flood", PATIENCE)
             right = time.monotonic()
+        # The engine takes containers off their network for some time after its last answer.
+        until(lambda: _is_quiet(stack), "an engine that has no more to say", PATIENCE)
         flood = writes(stack.relinkd) - settled - burst
         by_burst, by_flood = max(burst[web] for web in webs), max(flood[web] for web in webs)
         most = gauge.memory("VmHWM")
@@ -276,6 +278,11 @@ def _make_events(stack: Stack, container: str, count: int) -> int:
                 answer.read()
                 assert answer.status == http.HTTPStatus.CREATED
     return count
+
+
+def _is_quiet(stack: Stack) -> bool:
+    now = time.time()
+    return not stack.client.events(since=now - 1, until=now)
 
 
 def _patient(stack: Stack) -> Client:
