@@ -19,6 +19,12 @@ COMPOSE_NUMBER = "com.docker.compose.container-number"
 COMPOSE_NETWORK = "com.docker.compose.network"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
 SWARM_SERVICE = "com.docker.swarm.service.name"
+BRIDGE = "bridge"
+"""The engine's default network."""
+GATEWAYS = "docker_gwbridge"
+"""The bridge by which containers on a Swarm's overlays reach the world."""
+WITHOUT_DNS = frozenset({BRIDGE, GATEWAYS})
+"""Networks on which the engine's DNS gives no names."""
 SWARM = "swarm"
 """The scope of a network that is the same, under the same ID, on every host of a swarm."""
 
@@ -55,6 +61,11 @@ class Network:
     """Whether its containers reach each other: `enable_icc` of bridges, `private` of macvlan."""
     lets_in: bool = False
     """Whether its options let other hosts reach ports that are not published (engine 28)."""
+
+    @property
+    def has_dns(self) -> bool:
+        """Whether the engine's DNS gives the names of containers on it."""
+        return not self.ingress and self.name not in WITHOUT_DNS
 
     @cached_property
     def dual_stack(self) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from reconciler.links.globs import glob_problem, is_wild
 from reconciler.links.text import quoted
-from watchers.model import COMPOSE_PROJECT, COMPOSE_SERVICE, Attachment, Container, Family
+from watchers.model import BRIDGE, COMPOSE_PROJECT, COMPOSE_SERVICE, Attachment, Container, Family
 
 Kind = Literal["label", "config", "endpoint", "engine"]
 """Where a declaration comes from, in order of precedence for one alias."""
@@ -33,7 +33,6 @@ Each needs one or two lines of a hosts file, which may have 1 MiB at most.
 """
 LONGEST = 64 * 1024
 """Most characters that relinkd reads of a label."""
-BRIDGE = "bridge"
 ON = "//"
 """Between a host and a source: any host's source is declared `//SOURCE`."""
 PUBLISHED = "published"

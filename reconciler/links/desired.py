@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from reconciler.links.declare import BRIDGE, KINDS, Declaration, alias_problem
+from reconciler.links.declare import KINDS, Declaration, alias_problem
 from reconciler.links.graph import LinkGraph
 from reconciler.links.reach import Link, is_heard, place_of, resolve
 from reconciler.links.sources import (
@@ -290,7 +290,7 @@ def _answered_by_dns(alias: str, links: list[Link], place: Place, mirror: Mirror
     is up, for example unhealthy: a fault that keeps the link down must also keep the name down.
     """
     owner = place.owner
-    networks = [network for network in place.networks if network.name != BRIDGE]
+    networks = [network for network in place.networks if network.has_dns]
     if not networks:
         return False
     sources = set().union(*(meant_by(link.declaration, mirror) for link in links)) - {owner.id}

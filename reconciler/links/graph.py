@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from reconciler.links.declare import BRIDGE, KINDS, ConfigLink, Declaration, Kind, declarations
+from reconciler.links.declare import KINDS, ConfigLink, Declaration, Kind, declarations
 from reconciler.links.globs import Globs, Identity, identity
 from reconciler.links.sources import (
     FAR,
@@ -16,7 +16,7 @@ from reconciler.links.sources import (
 )
 from watchers.mirror import HEARD, Mirror, dns_names
 from watchers.mirror.indexes import IdIndex
-from watchers.model import Container, Endpoint
+from watchers.model import WITHOUT_DNS, Container, Endpoint
 
 SLICE = 100
 """Containers that `LinkGraph.configure` handles in one slice after the config file changed."""
@@ -241,7 +241,7 @@ def _places(container: Container, mirror: Mirror) -> tuple[str, ...]:
     """Return the networks whose DNS knows the container: its configured and its current ones."""
     on = {network.name for network in mirror.networks_of(container)}.union(container.networks)
     anywhere = () if container.shares is None else (ANYWHERE,)
-    return (*sorted(on - {BRIDGE}), *anywhere)
+    return (*sorted(on - WITHOUT_DNS), *anywhere)
 
 
 def _source_keys(container: Container) -> tuple[Key, ...]:

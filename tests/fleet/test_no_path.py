@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,22 @@ def answers(stack: Stack, container: str, address: str) -> bool:
     return stack.client.exec(container, ["ping", "-c1", "-W2", address])[0] == 0
 
 
+def await_said(post: Post, recipient: str, reason: str) -> dict[str, Any]:
+    """Wait until the daemon has logged this reason for a recipient's link; return the line."""
+
+    def found() -> list[dict[str, Any]]:
+        lines = post.relinkd.log("link.state", recipient=recipient)
+        return [line for line in lines if reason in line["reason"]]
+
+    until(found, reason)
+    return found()[-1]
+
+
+def resolves(stack: Stack, container: str, name: str) -> bool:
+    """Whether the engine's DNS answers a container for a name."""
+    return stack.client.exec(container, ["nslookup", name, "127.0.0.11"])[0] == 0
+
+
 def test_on_a_hardened_default_bridge_only_an_engine_link_is_a_path(one_host: Stack) -> None:
     db = one_host.run("db", exposed=["80"])
     at = one_host.address(db)
@@ -86,8 +103,39 @@ def test_what_joins_only_the_gateway_bridge_of_overlays_is_not_linked(posts: lis
         reason = post.await_state("web", "db", "unreachable")["reason"]
         assert GATEWAYS in reason
         assert OFF in reason
+        # No event says who is on that bridge: only a look does.
+        post.relinkd.stop()
+        post.relinkd.start()
+        line = await_said(post, "web", OFF)
+        assert GATEWAYS in line["reason"]
+        assert not line["held"]
         assert post.lookup(web, "db") == []
+        assert not resolves(post, web, "db")
         assert not post.reaches(web, post.address(db, GATEWAYS))
+
+
+def test_names_are_not_held_on_the_ingress_network(posts: list[Post]) -> None:
+    """Tasks of services that publish ports are on it, and the engine's DNS gives no name there."""
+    if not has_vxlan():
+        pytest.skip(NO_VXLAN)
+    lab, post = posts[0].lab, posts[1]
+    lab.overlay("front")
+    lab.overlay("back")
+    create = "service", "create", "--detach", f"--constraint=node.hostname=={post.host.name}"
+    try:
+        lab[0].docker(*create, "--name=db", "--network=back", "--publish=20080:80", "busybox")
+        until(lambda: tasks(post, "db"), "the source")
+        ((name, _),) = tasks(post, "db")
+        options = "--network=front", "--publish=20081:80", f"--container-label=relinkd.links={name}"
+        lab[0].docker(*create, "--name=web", *options, "busybox")
+        until(lambda: tasks(post, "web"), "the recipient")
+        ((web, id_),) = tasks(post, "web")
+        assert not await_said(post, web, "ingress")["held"]
+        assert post.lookup(id_, name) == []
+        assert not resolves(post, id_, name)
+    finally:
+        for service in ("db", "web"):
+            lab[0].docker("service", "rm", service)
 
 
 def test_a_shared_overlay_is_taken_and_not_the_gateway_bridge(posts: list[Post]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.engine.stack import resolve, until
@@ -22,8 +24,10 @@ def test_a_restarted_source_is_linked_at_its_new_address(stack: PodmanStack) -> 
         new = stack.address(db, back)
         assert new != old  # or the move is none
         stack.await_lookup(web, "webdb", new)
-    # Podman reports the end and the start up to 0.25 s late, and so perhaps together.
-    assert [each for each in witness.addresses("webdb") if each] == [[old], [new]]
+    # Podman reports the end up to 0.25 s late: with the start, or after relinkd has read the new
+    # address, which it then takes away until it hears of the start.
+    seen = [each for each in witness.addresses("webdb") if each]
+    assert [each for each, _ in itertools.groupby(seen)] == [[old], [new]]
     assert stack.ping(web, "webdb") == new
 
 

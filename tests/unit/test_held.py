@@ -5,7 +5,7 @@ import pytest
 from reconciler.links.desired import EngineLine
 from tests.builders import World, compose, container, network
 from tests.unit.links_parts import HELD
-from watchers.model import Container
+from watchers.model import Container, Network
 
 HELD_V6 = "::ffff:255.255.255.255 db"
 
@@ -158,10 +158,16 @@ class TestHeld:
         world.disconnect("blog-db-1", "shared")
         assert world.lines("shop-web-1") == [HELD]
 
-    def test_never_on_the_default_bridge_only(self) -> None:
-        world = World(network("bridge"))
-        world.add(container("shop-web-1", "db", labels=compose("shop", "web")), bridge="10.0.0.9")
-        world.add(container("db"), bridge="10.0.0.3")
+    @pytest.mark.parametrize(
+        "where",
+        [network("bridge"), network("docker_gwbridge"), network("mesh", ingress=True)],
+        ids=lambda where: where.name,
+    )
+    def test_never_where_the_engines_dns_gives_no_names(self, where: Network) -> None:
+        world = World(where)
+        recipient = container("shop-web-1", "db", labels=compose("shop", "web"))
+        world.add(recipient, **{where.name: "10.0.0.9"})
+        world.add(container("db"), **{where.name: "10.0.0.3"})
         assert world.lines("shop-web-1") == ["#4 db"]
 
     def test_its_own_source_is_no_stranger(self) -> None:
