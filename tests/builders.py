@@ -23,6 +23,7 @@ from watchers.model import (
     COMPOSE_ONEOFF,
     COMPOSE_PROJECT,
     COMPOSE_SERVICE,
+    WITHOUT_DNS,
     Attachment,
     Container,
     ContainerAnswer,
@@ -85,6 +86,7 @@ def network(
         labels or {},
         scope=scope,
         ingress=ingress,
+        has_dns=not ingress and name not in WITHOUT_DNS,
         lets_in=lets_in,
     )
 

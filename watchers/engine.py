@@ -14,7 +14,6 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -244,7 +243,7 @@ class Engine:
             return NetworkAnswer(network, revision, None)
         about, endpoints, tasks = found
         if self.is_podman:
-            about = replace(about, name=podman.network_name(about.name))
+            about = podman.as_containers_name_it(about)
         return NetworkAnswer(network, revision, about, endpoints, tasks)
 
     async def here(self) -> Here:

@@ -24,7 +24,7 @@ BRIDGE = "bridge"
 GATEWAYS = "docker_gwbridge"
 """The bridge by which containers on a Swarm's overlays reach the world."""
 WITHOUT_DNS = frozenset({BRIDGE, GATEWAYS})
-"""Networks on which the engine's DNS gives no names."""
+"""What an engine calls its own bridges, on which its DNS gives no names."""
 SWARM = "swarm"
 """The scope of a network that is the same, under the same ID, on every host of a swarm."""
 
@@ -57,15 +57,12 @@ class Network:
     """`swarm`: see `SWARM`."""
     ingress: bool = False
     """Whether it is Swarm's own network for published ports."""
+    has_dns: bool = True
+    """Whether the engine's DNS gives the names of containers on it."""
     icc: bool = True
     """Whether its containers reach each other: `enable_icc` of bridges, `private` of macvlan."""
     lets_in: bool = False
     """Whether its options let other hosts reach ports that are not published (engine 28)."""
-
-    @property
-    def has_dns(self) -> bool:
-        """Whether the engine's DNS gives the names of containers on it."""
-        return not self.ingress and self.name not in WITHOUT_DNS
 
     @cached_property
     def dual_stack(self) -> bool:

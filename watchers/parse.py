@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from watchers import wire
 from watchers.model import (
+    WITHOUT_DNS,
     Attachment,
     Container,
     Detail,
@@ -263,6 +264,7 @@ def parse_network(body: bytes) -> NetworkParts | None:
         labels=_labels(found.Labels),
         scope=intern(short(found.Scope) or "local"),
         ingress=found.Ingress,
+        has_dns=not found.Ingress and found.Name not in WITHOUT_DNS,
         icc=options.get(ICC, "").lower() not in _FALSE
         and "private" not in (options.get("macvlan_mode"), options.get("ipvlan_flag")),
         lets_in=options.get(GATEWAY_MODE.format(4)) in _OPEN_MODES or bool(options.get(TRUSTED)),

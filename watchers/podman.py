@@ -5,9 +5,10 @@ Podman is told by its own answer to `GET /version`. It sends no `connect` at a s
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from watchers import wire
-from watchers.model import Hint
+from watchers.model import Hint, Network
 
 INFO = "/v4.0.0/libpod/info"
 """Podman's own question for where it keeps everything."""
@@ -73,9 +74,14 @@ def hint(
     )
 
 
-def network_name(name: str) -> str:
-    """Return the name that containers have for a network: the default one is listed as `bridge`."""
-    return _NETWORK_ITSELF if name == _NETWORK else name
+def as_containers_name_it(network: Network) -> Network:
+    """Return a network with the name that containers have for it.
+
+    The default one may be listed as `bridge`. Podman gives no names there.
+    """
+    if network.name not in (_NETWORK, _NETWORK_ITSELF):
+        return network
+    return replace(network, name=_NETWORK_ITSELF, has_dns=False)
 
 
 def parse_containers_dir(body: bytes) -> str | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 
+from reconciler.links.desired import HELD
 from tests.engine.stack import resolve, until
 from tests.podman.conftest import PodmanStack
 
@@ -156,6 +158,19 @@ def test_links_follow_networks(stack: PodmanStack) -> None:
     stack.await_lookup(web, "db")
     stack.client.connect("podman", db)
     stack.await_lookup(web, "db", stack.address(db, "podman"))
+
+
+def test_a_name_is_held_only_where_podman_gives_it(stack: PodmanStack) -> None:
+    back = stack.network("back")
+    for network, expected in (("podman", []), (back, [HELD])):
+        (known,) = json.loads(stack.engine.podman("network", "inspect", network))
+        assert known["dns_enabled"] is bool(expected)
+        stranger = stack.run(f"db-{network}", network=network)
+        name = stack.client.inspect(stranger)["Name"].lstrip("/")
+        web = stack.run(f"web-{network}", f"missing:{name}", network=network)
+        stack.settle()
+        assert stack.state(f"web-{network}", name)["held"] is bool(expected)
+        assert stack.lookup(web, name) == expected
 
 
 def test_both_families(stack: PodmanStack) -> None:

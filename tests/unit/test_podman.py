@@ -129,7 +129,7 @@ class TestMirror:
         assert db is not None
         assert found is not None
         network, endpoints, _ = found
-        named = type(network)(**{**network.__dict__, "name": podman.network_name(network.name)})
+        named = podman.as_containers_name_it(network)
         mirror.apply_answer(ContainerAnswer(db.id, mirror.next_revision(), db))
         mirror.apply_answer(NetworkAnswer(network.id, mirror.next_revision(), named, endpoints))
         assert mirror.endpoints(db.id)
