@@ -27,6 +27,8 @@ Filters: TypeAlias = "Mapping[str, Sequence[str]]"
 
 
 NEWEST_API = "1.51"
+_PATIENCE = 60.0
+"""Seconds for which an engine is asked again that gives up on a busy machine."""
 
 
 class ApiError(Exception):
@@ -155,8 +157,19 @@ class Client:
         self._call("POST", f"{_container(c)}/rename", query={"name": new})
 
     def pause(self, c: str) -> None:
-        """Freeze a container's processes."""
-        self._call("POST", f"{_container(c)}/pause")
+        """Freeze a container's processes.
+
+        On a busy machine runc may give up, and lets them go on: it is asked again.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._call("POST", f"{_container(c)}/pause")
+            except ApiError as error:
+                if "unable to freeze" not in str(error) or time.monotonic() > deadline:
+                    raise
+            else:
+                return
 
     def unpause(self, c: str) -> None:
         """Let a paused container go on."""

@@ -276,3 +276,13 @@ def test_a_container_sees_its_hosts_file_at_its_first_instruction(fake: FakeEngi
     db = fake.client.run("db")
     seen = fake.call(lambda: fake.world.find(db).first_hosts)
     assert seen == fake.hosts(db)
+
+
+def test_a_pause_that_an_engine_gives_up_is_asked_for_again(fake: FakeEngine) -> None:
+    db = fake.client.run("db")
+    fake.faults.fail("/containers/.*/pause", times=2, message="runc: unable to freeze")
+    fake.client.pause(db)
+    assert fake.client.inspect(db)["State"]["Status"] == "paused"
+    fake.faults.fail("/containers/.*/pause", times=1, message="it is paused")
+    with pytest.raises(ApiError, match="it is paused"):
+        fake.client.pause(db)
