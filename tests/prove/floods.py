@@ -32,6 +32,7 @@ ALIAS = "db"
 
 def writes(relinkd: Daemon) -> Counter[str]:
     """Return how many deliveries changed each recipient's file; needs the log level debug."""
+    relinkd.await_turn()
     return Counter(line["recipient"] for line in relinkd.log("delivery.tried", changed=True))
 
 
