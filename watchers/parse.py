@@ -22,7 +22,7 @@ from watchers.model import (
     Task,
 )
 from watchers.swarm import tasks_of
-from watchers.texts import canonical, short, texts
+from watchers.texts import canonical, short, texts, word
 
 ICC = "com.docker.network.bridge.enable_icc"
 GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv{}"
@@ -75,7 +75,7 @@ def _listed(item: wire.ListedContainer) -> Container:
         name=_name(texts(item.Names)),
         labels=_labels(item.Labels),
         created=item.Created * 10**9,
-        state=intern(short(item.State)),
+        state=intern(word(item.State)),
         network_mode=intern(mode),
         mounts=_set(short(mount.Destination) for mount in item.Mounts or ()),
         networks=tuple(intern(name) for name, value in networks.items() if value is not None),
@@ -140,7 +140,7 @@ def parse_inspected(body: bytes) -> Container | None:
         labels=_labels(config.Labels),
         created=_nanoseconds(found.Created),
         started=_nanoseconds(state.StartedAt),
-        state=intern(short(state.Status)),
+        state=intern(word(state.Status)),
         network_mode=intern(short(host.NetworkMode) or "default"),
         mounts=_set(short(mount.Destination) for mount in mounts),
         networks=tuple(attachment.network for attachment in attachments),
@@ -150,7 +150,7 @@ def parse_inspected(body: bytes) -> Container | None:
             links=tuple(link for link in links if link is not None),
             attachments=attachments,
             has_healthcheck=check[:1] not in ([], ["NONE"]),
-            health=(short(state.Health.Status) if state.Health else "") or None,
+            health=(word(state.Health.Status) if state.Health else "") or None,
             read_only=host.ReadonlyRootfs,
             writable=_set(
                 short(mount.Destination) for mount in mounts if mount.RW and mount.Type != "tmpfs"

@@ -7,6 +7,7 @@ _MAX_TEXT = 4096
 """Most characters of a name, path or word; labels keep their own length."""
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,254}").fullmatch
 """A container's name, or a host's."""
+_WORD = re.compile("[A-Za-z][A-Za-z_-]{0,63}").fullmatch
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}").fullmatch
 
@@ -14,6 +15,11 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}").fullmatch
 def short(text: str) -> str:
     """Return a text; empty if it is too long to be meant."""
     return text if len(text) <= _MAX_TEXT else ""
+
+
+def word(text: str) -> str:
+    """Return a word of the engine's own, such as a state; empty if it is none."""
+    return text if _WORD(text) else ""
 
 
 def texts(found: list[str] | None) -> tuple[str, ...]:

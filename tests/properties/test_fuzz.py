@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.links.options import label_problems
@@ -81,7 +81,15 @@ networks = st.fixed_dictionaries(
 )
 
 
+ODD_STATE: Json = [
+    {"Id": "a" * 64, "Names": ["/db"], "State": "\x1f"},
+    {"Id": "b" * 64, "Names": ["/web"], "State": "running", "Labels": {"relinkd.links": "db"}},
+]
+"""The reason said the state as the engine did."""
+
+
 @often(250)
+@example(ODD_STATE)
 @given(values | answers() | networks)
 def test_no_answer_is_too_strange_to_live_with(value: Json) -> None:
     with suppress(MalformedError):  # where a text holds half of a surrogate pair

@@ -29,6 +29,7 @@ from watchers.model import (
     NetworkAnswer,
     NetworkListAnswer,
 )
+from watchers.texts import word
 
 SLICE = 250
 """Containers of a list that the mirror applies in one slice: two or three milliseconds."""
@@ -194,7 +195,7 @@ class Mirror(Presence):
 
     def _health(self, hint: Hint) -> set[str]:
         container = self.containers.get(hint.container)
-        health = hint.action.partition(":")[2].strip()
+        health = word(hint.action.partition(":")[2].strip())
         if container is None or container.detail is None or container.detail.health == health:
             return set()
         self._revisions.heard[hint.container] = self._revisions.now
